@@ -1,0 +1,77 @@
+"""rebel_pref: solve general-preference (intransitive) games, from a 3x3 matrix to language-model self-play.
+
+    import rebel_pref as rp
+    game = rp.games.rock_paper_scissors(.1, .3, .6)
+    solution = rp.solve(game)
+    print(solution.policy, solution.certificate)
+
+Importing this package loads neither torch nor SciPy's optimizers. The trainer lives in
+:mod:`rebel_pref.selfplay`, policies in :mod:`rebel_pref.policies`, pairwise models in :mod:`preference_models`.
+"""
+
+from rebel_pref import games
+from rebel_pref.algorithms import (
+    ALGORITHMS,
+    Algorithm,
+    EMAMagnet,
+    FixedMagnet,
+    ResetMagnet,
+    Update,
+    comal,
+    egpo,
+    inpo,
+    magnetic_rebel,
+    make_algorithm,
+    nash_md,
+    online_ipo,
+    optimistic_rebel,
+    proximal_rebel,
+    rebel,
+    scalar_rebel,
+    sppo,
+)
+from rebel_pref.certificates import Certificate, certify, exploitability
+from rebel_pref.games import PreferenceGame, TextGame
+from rebel_pref.games.files import load_game
+from rebel_pref.preferences import FunctionOracle, PreferenceOracle
+from rebel_pref.proximal import ProximalStep, proximal_step, regularized_equilibrium
+from rebel_pref.solution import Solution
+from rebel_pref.solvers import self_play, solve
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Certificate",
+    "EMAMagnet",
+    "FixedMagnet",
+    "FunctionOracle",
+    "PreferenceGame",
+    "PreferenceOracle",
+    "ProximalStep",
+    "ResetMagnet",
+    "Solution",
+    "TextGame",
+    "Update",
+    "certify",
+    "comal",
+    "egpo",
+    "exploitability",
+    "games",
+    "inpo",
+    "load_game",
+    "magnetic_rebel",
+    "make_algorithm",
+    "nash_md",
+    "online_ipo",
+    "optimistic_rebel",
+    "proximal_rebel",
+    "proximal_step",
+    "rebel",
+    "regularized_equilibrium",
+    "scalar_rebel",
+    "self_play",
+    "solve",
+    "sppo",
+]

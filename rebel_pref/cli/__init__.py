@@ -1,0 +1,81 @@
+"""The command line: one module a command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "solve": "minimax winner of a matrix game, from a CSV file or by name",
+    "train": "self-play fine-tuning of a language model, from a recipe or a YAML file",
+    "evaluate": "how exploitable saved models are on a text game",
+    "demo": "the main job, end to end: train blotto into runs/demo",
+}
+
+EXAMPLES = """\
+examples:
+  rebel-pref solve rock-paper-scissors
+  rebel-pref solve win_rates.csv --json
+  rebel-pref train blotto --seed 1 --out runs/seed1
+  rebel-pref evaluate runs/seed1/model --game blotto
+
+exit codes: 0 done, 1 ran but fell short, 2 bad input (REBEL_PREF_TRACEBACK=1 shows where)"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code (0 done, 1 fell short, 2 bad input)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from rebel_pref import __version__
+
+        print(f"rebel-pref {__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        print(f"rebel-pref: no command is called {command!r}; commands: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    from jsonargparse import ArgumentError
+
+    bad_input = (ArgumentError, ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    try:
+        module = importlib.import_module(f"rebel_pref.cli.{command}")
+        return int(module.run(rest))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("rebel_pref", "preference_models"):
+            raise
+        message = f"{command} needs the package {error.name}: pip install 'rebel_pref[llm]'"
+    except bad_input as error:
+        if os.environ.get("REBEL_PREF_TRACEBACK"):
+            raise
+        message = _one_line(error)
+    except BrokenPipeError:  # The reader (head, less) has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    print(f"rebel-pref {command}: {message}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        "usage: rebel-pref COMMAND [options]",
+        "",
+        "Solve general-preference (intransitive) games.",
+        "",
+        "commands:",
+    ]
+    lines += [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join([*lines, "", "rebel-pref COMMAND --help lists a command's options.", "", EXAMPLES])
+
+
+def _one_line(error: Exception) -> str:
+    """The message that matters: jsonargparse nests its own over several lines."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines) or type(error).__name__

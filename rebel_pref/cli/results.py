@@ -1,0 +1,243 @@
+"""The last stage of a run: certificates against the true judge, summary.json, figures, report, closing table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rebel_pref.certificates import exploitability
+from rebel_pref.cli.config import TrainConfig
+from rebel_pref.cli.console import Display
+from rebel_pref.cli.figures import exploitability_curve, policy_against_winner, who_beats_whom
+from rebel_pref.cli.report import write_report
+from rebel_pref.games import PreferenceGame, TextGame
+from rebel_pref.preferences import FloatArray
+from rebel_pref.proximal import regularized_equilibrium
+from rebel_pref.selfplay import TextGameEvaluator
+from rebel_pref.selfplay.checkpoints import write_text
+from rebel_pref.solvers import solve
+
+__all__ = ["RunResult", "best_regularization", "cross_play", "versions", "write_results"]
+
+TAUS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What the first four stages leave behind. Policies are B arrays [n_b], one a prompt.
+
+    Attributes
+    ----------
+    start, magnet : enumerated policies.
+    evaluator : of the main run; bradley_terry : of the contrast, or None.
+    preference_report : how the fits went; empty with the true judge as oracle.
+    preference_tables : fitted win probabilities, B arrays [n, n], by model name.
+    counts : of the main run.
+    """
+
+    game: TextGame
+    config: TrainConfig
+    start: list[FloatArray]
+    magnet: list[FloatArray]
+    evaluator: TextGameEvaluator
+    bradley_terry: TextGameEvaluator | None
+    preference_report: Mapping[str, float]
+    preference_tables: Mapping[str, Sequence[FloatArray]]
+    counts: Mapping[str, int]
+    seconds: float
+
+    def policies(self) -> dict[str, list[FloatArray]]:
+        """The policies that are certified, by the names of summary.json."""
+        named = {"start": self.start}
+        if self.bradley_terry is not None:
+            named["bradley_terry"] = self.bradley_terry.last
+        return {**named, "last": self.evaluator.last, "magnet": self.magnet, "average": self.evaluator.average}
+
+
+_NAMES = {
+    "start": "start (supervised model)",
+    "bradley_terry": "Bradley-Terry run, last iterate",
+    "last": "self-play, last iterate",
+    "magnet": "self-play, magnet",
+    "average": "self-play, average iterate",
+}
+_NOTES = {
+    "start": "uniform legal completions",
+    "bradley_terry": "same trainer, eta, tau, rounds, pool and seed",
+    "last": "the exported model",
+    "magnet": "what the KL term pulls towards; fixed: the start",
+    "average": "exact mean of the iterates",
+}
+
+
+def write_results(out: Path, result: RunResult, settings: str, display: Display) -> dict[str, Any]:
+    """Write summary.json, figures/ and report.html into `out`; print the closing table. Returns the summary."""
+    game = result.game
+    winners = [solve(one).policy for one in game.games]
+    policies = result.policies()
+    measured = {name: game.exploitability(policy) for name, policy in policies.items()}
+    summary: dict[str, Any] = {
+        "exploitability": measured,
+        "best_responder_win_rate": {name: 0.5 + 0.5 * value for name, value in measured.items()},
+        "minimax_winner_exploitability": game.exploitability(winners),
+        "legal": float(np.mean([row.sum() for row in policies["last"]])),
+        "oracle": result.config.oracle,
+        "preference_models": dict(result.preference_report),
+        "completions": result.counts["completions"],
+        "queries": result.counts["queries"],
+        "missing_judgements": result.counts["missing"],
+        "seconds": round(result.seconds, 1),
+        "seed": result.config.seed,
+        "versions": versions(),
+    }
+    for name, tables in result.preference_tables.items():
+        tau, value = best_regularization(game, tables)
+        own = result.config.self_play.algorithm.regularization
+        summary[f"{name}_equilibrium"] = {
+            "at_own_regularization": _fitted_exploitability(game, tables, own) if own > 0 else None,
+            "best_regularization": tau,
+            "at_best_regularization": value,
+        }
+    write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
+    rows = [(_NAMES[name], value, 50.0 + 50.0 * value, _NOTES[name]) for name, value in measured.items()]
+    rows.append(("minimax winner (LP)", summary["minimax_winner_exploitability"], 50.0, "exact, for comparison"))
+    figures = _draw(out, result, winners)
+    write_report(
+        out / "report.html",
+        title=f"{game.games[0].labels[0].count(' ') + 1}-field Blotto in text: self-play to a minimax winner"
+        if result.config.game.name == "blotto"
+        else "Rock-paper-scissors in words: self-play to a minimax winner",
+        summary={**summary, "certified": "last"},
+        table=rows,
+        figures=figures,
+        samples=_samples(out / "samples.jsonl"),
+        settings=settings,
+    )
+    display.table(
+        "Against the true judge",
+        ("policy", "exploitability", "a best responder wins", ""),
+        [(name, f"{value:.4f}", f"{rate:.1f} % against it", note) for name, value, rate, note in rows],
+    )
+    if "bradley_terry_equilibrium" in summary:
+        best = summary["bradley_terry_equilibrium"]
+        display.console.print(
+            f"Bradley-Terry at its best: with tau = {best['best_regularization']:g} its regularised equilibrium still "
+            f"lets a best responder win {50 + 50 * best['at_best_regularization']:.1f} %."
+        )
+    display.console.print(f"written: {out}/summary.json, report.html, model/, figures/, metrics.jsonl, samples.jsonl")
+    return summary
+
+
+def best_regularization(game: TextGame, tables: Sequence[FloatArray]) -> tuple[float, float]:
+    """The tau at which a fitted model's regularised equilibrium is least exploitable by the true judge.
+
+    Parameters
+    ----------
+    tables : fitted win probabilities of each prompt, B arrays [n, n].
+
+    Returns
+    -------
+    tau (of a fixed grid) and the exploitability there, payoff scale, uniform magnet on legal completions.
+    """
+    values = {tau: _fitted_exploitability(game, tables, tau) for tau in TAUS}
+    best = min(values, key=lambda tau: values[tau])
+    return best, values[best]
+
+
+def cross_play(game: TextGame, policies: Sequence[Sequence[FloatArray]]) -> FloatArray:
+    """Mean payoff over prompts of every policy against every other, [m, m], illegal mass included."""
+    table = np.zeros((len(policies), len(policies)))
+    for b, one in enumerate(game.games):
+        rows = np.stack([np.asarray(policy[b]) for policy in policies])
+        illegal = 1.0 - rows.sum(-1)
+        # Legal beats illegal (+1), illegal ties with illegal (0).
+        table += rows @ one.payoff @ rows.T + rows.sum(-1)[:, None] * illegal[None] - illegal[:, None] * rows.sum(-1)
+    return table / len(game.games)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the numbers."""
+    import platform
+
+    names = ("numpy", "scipy", "torch", "transformers", "accelerate")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _fitted_exploitability(game: TextGame, tables: Sequence[FloatArray], tau: float) -> float:
+    worst = []
+    for one, preferences in zip(game.games, tables, strict=True):
+        fitted = PreferenceGame.from_preferences(preferences)
+        solved = regularized_equilibrium(np.zeros(len(one)), fitted.payoff, tau)
+        worst.append(exploitability(one, solved.policy))
+    return float(np.mean(worst))
+
+
+def _draw(out: Path, result: RunResult, winners: Sequence[FloatArray]) -> list[tuple[Path, str]]:
+    folder = out / "figures"
+    metrics = _curve(out / "metrics.jsonl")
+    curves = {
+        "self-play, last iterate": (metrics["completions"], metrics["exploitability"]),
+        "self-play, average": (metrics["completions"], metrics["exploitability_average"]),
+    }
+    if result.bradley_terry is not None:
+        contrast = _curve(out / "bradley_terry" / "metrics.jsonl")
+        curves["Bradley-Terry, last iterate"] = (contrast["completions"], contrast["exploitability"])
+    game = result.game
+    figures = [
+        (
+            exploitability_curve(folder, curves, start=50.0 + 50.0 * game.exploitability(result.start)),
+            "How often a best responder wins against the policy, by the true judge, as training goes on.",
+        ),
+        (
+            policy_against_winner(
+                folder,
+                game.prompts,
+                [one.labels for one in game.games],
+                result.evaluator.last,
+                winners,
+                policy_name="self-play, last iterate",
+            ),
+            "What the policy writes beside what a minimax winner writes, prompt by prompt.",
+        ),
+    ]
+    rounds = sorted(result.evaluator.snapshots)
+    named = {"start" if number == 0 else f"round {number}": result.evaluator.snapshots[number] for number in rounds}
+    named["average"] = result.evaluator.average
+    if result.bradley_terry is not None:
+        named["Bradley-Terry"] = result.bradley_terry.last
+    named["minimax winner"] = list(winners)
+    rates = 50.0 + 50.0 * cross_play(game, list(named.values()))
+    figures.append(
+        (
+            who_beats_whom(folder, list(named), rates),
+            "Who beats whom: win rate of the row against the column, by the true judge. No row can be far above 50 % "
+            "in the minimax winner's column.",
+        )
+    )
+    return figures
+
+
+def _curve(path: Path) -> dict[str, FloatArray]:
+    """Columns of a metrics log, exploitability as the best responder's win rate in percent."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    evaluated = [line for line in lines if "exploitability" in line]
+    return {
+        "completions": np.array([line.get("completions", 0) for line in evaluated], dtype=np.float64),
+        **{
+            name: np.array([50.0 + 50.0 * line[name] for line in evaluated])
+            for name in ("exploitability", "exploitability_average")
+        },
+    }
+
+
+def _samples(path: Path) -> list[dict[str, Any]]:
+    """The last round's verdicts, the first few of each prompt."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    last = max((line["round"] for line in lines), default=0)
+    return [line for line in lines if line["round"] == last][:24]

@@ -1,0 +1,339 @@
+"""``rebel-pref train``: from comparisons to a certified minimax-winner language model, one straight program.
+
+1. the game          prompts, legal completions, the true judge
+2. the start         a small model supervised on uniform legal completions, or a given checkpoint
+3. the preferences   noisy votes; a hybrid and a Bradley-Terry model fitted to the same ones
+4. self-play         against the hybrid model, and the same trainer on the Bradley-Terry scores
+5. the certificate   exploitability against the true judge, beside the LP minimax winner; figures, report
+
+A run that was stopped goes on with ``--resume true``: stages that are done are read back from its folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jsonargparse
+import numpy as np
+import torch
+import yaml
+from accelerate import PartialState
+from docstring_parser import DocstringStyle
+
+from preference_models import (
+    BradleyTerryModel,
+    HybridPreferenceModel,
+    ask,
+    character_tokenizer,
+    draw_comparisons,
+    fit_preference_model,
+    perturb,
+    small_bradley_terry_model,
+    small_hybrid_model,
+    split_held_out_pairs,
+)
+from preference_models.comparisons import Comparisons
+from preference_models.training import FitConfig
+from rebel_pref.cli.config import TrainConfig, recipe_path, recipes
+from rebel_pref.cli.console import Display
+from rebel_pref.cli.results import RunResult, write_results
+from rebel_pref.games import TextGame
+from rebel_pref.policies import LanguageModelPolicy, fit_supervised, tiny_language_model
+from rebel_pref.preferences import PreferenceOracle
+from rebel_pref.selfplay import SelfPlayTrainer, TextGameEvaluator, enumerate_policy
+from rebel_pref.selfplay.checkpoints import write_text
+
+__all__ = ["parse", "run", "train"]
+
+
+def run(argv: Sequence[str]) -> int:
+    """Parse the command line and train."""
+    name, config = parse(argv)
+    train(config, Path(config.out or f"runs/{name}"))
+    return 0
+
+
+def parse(argv: Sequence[str]) -> tuple[str, TrainConfig]:
+    """The recipe's name and the settings: defaults, then the recipe, then flags."""
+    # Without this the parser guesses a docstring's style, and guesses wrong.
+    jsonargparse.set_parsing_settings(docstring_parse_style=DocstringStyle.NUMPYDOC)
+    parser = jsonargparse.ArgumentParser(
+        prog="rebel-pref train RECIPE",
+        usage="rebel-pref train RECIPE|CONFIG.yaml [--setting value ...]",
+        description="Self-play fine-tuning from a recipe or a YAML file. Flags override the file.\n"
+        f"Recipes: {', '.join(recipes())}.",
+        exit_on_error=False,
+        default_env=False,
+    )
+    parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    rest = list(argv)
+    if rest and not rest[0].startswith("-"):
+        path = recipe_path(rest.pop(0))
+        rest = ["--config", str(path), *rest]
+        name = path.stem
+    else:
+        name = "run"
+        if not rest:
+            raise ValueError(f"say what to train: a recipe ({', '.join(recipes())}) or a YAML file")
+    parsed = parser.instantiate(parser.parse_args(rest))
+    settings = {key: value for key, value in vars(parsed).items() if key != "config"}
+    return name, TrainConfig(**settings)
+
+
+@dataclasses.dataclass(frozen=True)
+class _FittedModels:
+    hybrid: HybridPreferenceModel
+    bradley_terry: BradleyTerryModel
+    report: dict[str, float]
+
+
+def train(config: TrainConfig, out: Path) -> RunResult:
+    """Run the five stages; see the module. Returns what the closing table shows."""
+    started = time.perf_counter()
+    torch.set_num_threads(config.threads)
+    config.self_play.check()
+    state = PartialState()
+    settings = yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False)
+    display = Display(quiet=not state.is_main_process)
+    if state.is_main_process:
+        _prepare_folder(out, settings, resume=config.resume)
+    state.wait_for_everyone()
+
+    # The game: prompts, legal completions and the true judge.
+    game = config.game.build()
+    sizes = sorted({len(one) for one in game.games})
+    display.stage("game", f"{len(game.prompts)} prompts, {'-'.join(map(str, sizes))} legal completions each")
+
+    # The start and the preference models: made by the main process, read by all, so that all hold the same.
+    if state.is_main_process:
+        _make_start(config, game, out / "start", display)
+        if config.oracle == "fitted":
+            _fit_models(config, game, out, display)
+    state.wait_for_everyone()
+    fitted = _read_models(out) if config.oracle == "fitted" else None
+    oracle: PreferenceOracle = game if fitted is None else fitted.hybrid
+
+    # Self-play, and the contrast: the same everything on the Bradley-Terry scores.
+    trainer, evaluator = _self_play(config, game, oracle, out, display, "self-play")
+    contrast = None
+    if fitted is not None and config.contrast:
+        contrast = _self_play(config, game, fitted.bradley_terry, out / "bradley_terry", display, "Bradley-Terry")[1]
+
+    # The certificate.
+    result = RunResult(
+        game=game,
+        config=config,
+        start=enumerate_policy(trainer.reference, game),
+        magnet=enumerate_policy(trainer.magnet, game),
+        evaluator=evaluator,
+        bradley_terry=contrast,
+        preference_report={} if fitted is None else fitted.report,
+        preference_tables={}
+        if fitted is None
+        else {"hybrid": _tables(fitted.hybrid, game), "bradley_terry": _tables(fitted.bradley_terry, game)},
+        counts=dict(trainer.counts),
+        seconds=time.perf_counter() - started,
+    )
+    if state.is_main_process:
+        assert isinstance(trainer.policy, LanguageModelPolicy)
+        trainer.policy.save(out / "model")
+        write_results(out, result, settings, display)
+    state.wait_for_everyone()
+    return result
+
+
+def _make_start(config: TrainConfig, game: TextGame, folder: Path, display: Display) -> None:
+    if folder.exists():
+        display.stage("start", f"read back from {folder}")
+        return
+    completions = [one.labels for one in game.games]
+    if config.model is not None:
+        policy = LanguageModelPolicy.from_pretrained(
+            config.model, max_new_tokens=1, trust_remote_code=config.start.trust_remote_code
+        )
+        display.stage("start", f"{config.model} as it is")
+    else:
+        start = config.start
+        policy = tiny_language_model(
+            character_tokenizer(_alphabet(game)),
+            max_new_tokens=1,
+            hidden_size=start.hidden_size,
+            layers=start.layers,
+            heads=start.heads,
+            seed=config.seed,
+        )
+        with display.progress("supervised", start.supervised.steps) as advance:
+            loss = fit_supervised(
+                policy, game.prompts, completions, start.supervised, seed=config.seed, progress=advance
+            )
+        count = sum(parameter.numel() for parameter in policy.model.parameters())
+        display.stage("start", f"Llama with {count:,} parameters, supervised to {loss:.3f} nats a completion")
+    _whole(folder, policy.save)
+
+
+def _read_start(config: TrainConfig, game: TextGame, folder: Path) -> LanguageModelPolicy:
+    policy = LanguageModelPolicy.from_pretrained(
+        str(folder),
+        max_new_tokens=config.start.max_new_tokens or 1,
+        temperature=config.start.temperature,
+        trust_remote_code=config.start.trust_remote_code,
+    )
+    if not config.start.max_new_tokens:
+        longest = policy.encode(game.prompts, [one.labels for one in game.games]).tokens
+        policy.max_new_tokens = max(map(len, longest)) + 2
+    return policy
+
+
+def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display) -> None:
+    hybrid_folder, bradley_terry_folder = out / "preference_model", out / "preference_model_bradley_terry"
+    if hybrid_folder.exists() and bradley_terry_folder.exists():
+        display.stage("preferences", f"read back from {hybrid_folder}")
+        return
+    settings = config.preferences
+    comparisons = _votes(config, game)
+    training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
+    truth = ask(game, held_out.prompts, held_out.first, held_out.second)
+    tokenizer = character_tokenizer(_alphabet(game))
+    longest = max(map(len, (*training.first, *training.second))) + max(map(len, game.prompts)) + 8
+    size = {"hidden": settings.hidden_size, "max_length": longest, "seed": config.seed}
+    hybrid = small_hybrid_model(tokenizer, num_discs=settings.num_discs, **size)
+    bradley_terry = small_bradley_terry_model(tokenizer, **size)
+    report: dict[str, float] = {"votes": float(len(comparisons))}
+    fits: tuple[tuple[str, HybridPreferenceModel | BradleyTerryModel, FitConfig], ...] = (
+        ("hybrid", hybrid, settings.hybrid),
+        ("bradley_terry", bradley_terry, settings.bradley_terry),
+    )
+    for name, model, fit in fits:
+        with display.progress(name.replace("_", "-"), fit.steps) as advance:
+            done = fit_preference_model(model, training, held_out, fit, truth=truth, progress=_ignoring_loss(advance))
+        report |= {
+            f"{name}_held_out_accuracy": done.held_out_accuracy or 0.0,
+            f"{name}_true_accuracy": done.truth_accuracy or 0.0,
+            f"{name}_held_out_log_loss": done.held_out_log_loss or 0.0,
+        }
+        display.stage(
+            name.replace("_", "-"),
+            f"held-out pairs: {100 * report[f'{name}_held_out_accuracy']:.1f} % of noisy votes, "
+            f"{100 * report[f'{name}_true_accuracy']:.1f} % of true verdicts",
+        )
+    write_text(out / "preferences.json", json.dumps(report, indent=1))
+    _whole(bradley_terry_folder, bradley_terry.save_pretrained)
+    _whole(hybrid_folder, hybrid.save_pretrained)
+
+
+def _ignoring_loss(advance: Callable[[int], None]) -> Callable[[int, float], None]:
+    return lambda step, loss: advance(1)
+
+
+def _votes(config: TrainConfig, game: TextGame) -> Comparisons:
+    """Votes of the noisy judge on uniform legal completions, and some of legal against malformed ones."""
+    settings = config.preferences
+    legal = [list(one.labels) for one in game.games]
+    votes = draw_comparisons(
+        game, game.prompts, legal, votes=settings.votes, flip=settings.flip, seed=_derived(config.seed, 1)
+    )
+    if not settings.illegal_votes:
+        return votes
+    alphabet = "".join(sorted({c for text in _legal(game) for c in text}))
+    malformed = []
+    for b, (prompt, texts) in enumerate(zip(game.prompts, legal, strict=True)):
+        near = perturb(texts, alphabet, count=settings.illegal_votes, seed=_derived(config.seed, 2 + b))
+        malformed.append([text for text in near if not game.is_legal(prompt, text)])
+    against = draw_comparisons(
+        game,
+        game.prompts,
+        legal,
+        malformed,
+        votes=settings.illegal_votes,
+        flip=settings.flip,
+        seed=_derived(config.seed, 0),
+    )
+    return Comparisons.join(votes, against)
+
+
+def _read_models(out: Path) -> _FittedModels:
+    return _FittedModels(
+        HybridPreferenceModel.from_pretrained(out / "preference_model"),
+        BradleyTerryModel.from_pretrained(out / "preference_model_bradley_terry"),
+        json.loads((out / "preferences.json").read_text(encoding="utf-8")),
+    )
+
+
+def _self_play(
+    config: TrainConfig, game: TextGame, oracle: PreferenceOracle, out: Path, display: Display, name: str
+) -> tuple[SelfPlayTrainer, TextGameEvaluator]:
+    root = out if name == "self-play" else out.parent
+    policy = _read_start(config, game, root / "start")
+    rounds = config.self_play.rounds
+    evaluator = TextGameEvaluator(game, snapshots=sorted({0, rounds // 8, rounds // 4, rounds // 2, rounds}))
+    with display.progress(name, rounds) as advance:
+
+        def show(metrics: Mapping[str, float]) -> None:
+            if metrics["round"]:
+                advance(1)
+            if "exploitability" in metrics:
+                display.note(f"best responder wins {50 + 50 * metrics['exploitability']:.1f} %")
+
+        trainer = SelfPlayTrainer(
+            policy,
+            oracle,
+            game.prompts,
+            config.self_play,
+            seed=config.seed,
+            out=out,
+            evaluator=evaluator,
+            progress=show,
+        )
+        trainer.train(resume=config.resume)
+    last = game.exploitability(evaluator.last) if evaluator.last else float("nan")
+    display.stage(
+        name,
+        f"{trainer.counts['completions']:,} completions, {trainer.counts['queries']:,} queries; "
+        f"last iterate: a best responder wins {50 + 50 * last:.1f} %",
+    )
+    return trainer, evaluator
+
+
+def _tables(model: PreferenceOracle, game: TextGame) -> list[np.ndarray]:
+    """The model's win probabilities on every prompt's legal completions, B arrays [n, n]."""
+    return [model.prefer([prompt], [one.labels])[0] for prompt, one in zip(game.prompts, game.games, strict=True)]
+
+
+def _prepare_folder(out: Path, settings: str, *, resume: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"the run's folder {out} is a file; choose another with --out")
+    if not resume:
+        # A new run leaves nothing of an old one that could be mistaken for its own.
+        for name in ("start", "preference_model", "preference_model_bradley_terry", "checkpoints", "bradley_terry"):
+            shutil.rmtree(out / name, ignore_errors=True)
+        for name in ("summary.json", "report.html"):
+            (out / name).unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "config.yaml", settings)
+
+
+def _whole(folder: Path, save: object) -> None:
+    """Write a folder under another name and rename it, so that one that exists is whole."""
+    staging = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    assert callable(save)
+    save(staging)
+    staging.rename(folder)
+
+
+def _alphabet(game: TextGame) -> str:
+    return "".join(sorted({c for text in (*game.prompts, *_legal(game)) for c in text}))
+
+
+def _legal(game: TextGame) -> list[str]:
+    return [label for one in game.games for label in one.labels]
+
+
+def _derived(seed: int, purpose: int) -> int:
+    return int(np.random.SeedSequence([seed, 7, purpose]).generate_state(1)[0])

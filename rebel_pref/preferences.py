@@ -1,0 +1,184 @@
+"""Preferences: the oracle protocol, the change of scale, and what makes a matrix a preference.
+
+A *preference* ``P(y > y' | x)`` is a win probability in [0, 1] with ``P + P.T = 1``; a *payoff* is
+``A = 2 P - 1`` in [-1, 1] with ``A + A.T = 0``. Every formula of the library is on the payoff scale;
+oracles speak probabilities because that is what judges and models produce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "FunctionOracle",
+    "PreferenceOracle",
+    "check_preferences",
+    "check_skew_symmetric",
+    "payoffs_from_preferences",
+    "preferences_from_payoffs",
+    "symmetrize_logits",
+    "symmetrize_preferences",
+]
+
+FloatArray = NDArray[np.float64]
+
+
+@runtime_checkable
+class PreferenceOracle(Protocol):
+    """Anything that compares responses to the same prompt: a judge, a preference model, a matrix."""
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """Return the win probability of every response against every opponent.
+
+        Parameters
+        ----------
+        prompts : B strings.
+        responses : B lists of K strings each.
+        opponents : B lists of M strings each, or None for the responses themselves (M = K).
+
+        Returns
+        -------
+        array [B, K, M] in [0, 1]; NaN where no judgement could be had (never a coin flip).
+        """
+        ...
+
+
+class FunctionOracle:
+    """Turn a Python function ``compare(prompt, first, second) -> P(first wins)`` into an oracle.
+
+    The function is called in one order only and completed by ``P(second, first) = 1 - P(first, second)``;
+    wrap a judge with a position bias in both orders first (:func:`symmetrize_preferences`).
+    """
+
+    def __init__(self, compare: Callable[[str, str, str], float]) -> None:
+        self.compare = compare
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """See :meth:`PreferenceOracle.prefer`."""
+        rivals = responses if opponents is None else opponents
+        lengths = {len(prompts), len(responses), len(rivals)}, {*map(len, responses)}, {*map(len, rivals)}
+        if any(len(found) != 1 for found in lengths):
+            raise ValueError(
+                f"expected one list of responses a prompt, all of the same length, got {len(prompts)} prompts, "
+                f"lists of {[*map(len, responses)]} responses and of {[*map(len, rivals)]} opponents"
+            )
+        result = np.full((len(prompts), len(responses[0]), len(rivals[0])), 0.5)
+        for b, prompt in enumerate(prompts):
+            for i, first in enumerate(responses[b]):
+                for j, second in enumerate(rivals[b]):
+                    if opponents is None and j < i:
+                        result[b, i, j] = 1.0 - result[b, j, i]
+                    elif opponents is not None or j > i:
+                        result[b, i, j] = self.compare(prompt, first, second)
+        return result
+
+
+def payoffs_from_preferences(preferences: Any) -> Any:
+    """``A = 2 P - 1``, on any array type; NaN (a missing judgement) stays NaN."""
+    return 2.0 * preferences - 1.0
+
+
+def preferences_from_payoffs(payoffs: Any) -> Any:
+    """``P = (1 + A) / 2``, on any array type."""
+    return 0.5 * (1.0 + payoffs)
+
+
+def check_skew_symmetric(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
+    """Return `payoffs` as a float64 array [..., n, n], or say which entry breaks ``A + A.T = 0``.
+
+    Raises
+    ------
+    ValueError
+        For an empty or non-square array, NaN or infinite entries, or a pair whose sum exceeds
+        ``tolerance * max(1, max|A|)``.
+    """
+    array = _square(payoffs, "payoff")
+    excess = np.abs(array + np.swapaxes(array, -1, -2))
+    allowed = tolerance * max(1.0, float(np.abs(array).max()))
+    if excess.max() > allowed:
+        i, j = _worst(excess)
+        total = excess[..., i, j].max()
+        raise ValueError(
+            f"payoff is not skew-symmetric: |A[{i}, {j}] + A[{j}, {i}]| = {total:.6g}, expected 0 "
+            f"(tolerance {allowed:.3g}); pass win probabilities with from_preferences"
+        )
+    return array
+
+
+def check_preferences(preferences: ArrayLike, *, tolerance: float = 1e-6) -> FloatArray:
+    """Return `preferences` as float64 [..., n, n], or say which entry breaks ``P + P.T = 1``.
+
+    Raises
+    ------
+    ValueError
+        For an empty or non-square array, entries that are NaN, infinite or outside [0, 1], or a pair
+        that does not sum to 1 within `tolerance`.
+    """
+    array = _square(preferences, "preference")
+    if array.min() < 0.0 or array.max() > 1.0:
+        distance = np.abs(array - 0.5)
+        i, j = _worst(distance)
+        raise ValueError(
+            f"preference is not a probability: P[{i}, {j}] = {array.flat[distance.argmax()]:.6g}, expected a value "
+            "in [0, 1]; pass payoffs with from_payoffs"
+        )
+    total = array + np.swapaxes(array, -1, -2)
+    excess = np.abs(total - 1.0)
+    if excess.max() > tolerance:
+        i, j = _worst(excess)
+        found = total.flat[excess.argmax()]
+        raise ValueError(
+            f"preference matrix is not complementary: P[{i}, {j}] + P[{j}, {i}] = {found:.6g}, expected 1 "
+            f"(tolerance {tolerance:.3g}); average both orders with symmetrize_preferences"
+        )
+    return array
+
+
+def symmetrize_logits(logits: Any) -> Any:
+    """Average both orders of a raw comparison logit [..., K, K]: ``(f(y, y') - f(y', y)) / 2``.
+
+    Exactly skew-symmetric, and cancels any additive position bias. Use it where there are logits.
+    """
+    half = 0.5 * logits
+    return half - half.swapaxes(-1, -2)
+
+
+def symmetrize_preferences(preferences: Any) -> Any:
+    """Average both orders of sampled verdicts [..., K, K]: ``(P(y, y') + 1 - P(y', y)) / 2``.
+
+    For verdicts that come without logits; shrinks towards 1/2 where the judge prefers a position.
+    """
+    half = 0.5 * payoffs_from_preferences(preferences)
+    return preferences_from_payoffs(half - half.swapaxes(-1, -2))
+
+
+def _square(values: ArrayLike, name: str) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim < 2 or array.shape[-1] != array.shape[-2]:
+        raise ValueError(f"{name} matrix must be square, got shape {array.shape}")
+    if array.shape[-1] == 0:
+        raise ValueError(f"{name} matrix is empty; a game needs at least one action")
+    if not np.isfinite(array).all():
+        i, j = _worst(~np.isfinite(array))
+        raise ValueError(f"{name} matrix has a value that is not finite at [{i}, {j}]: fill or drop it first")
+    return array
+
+
+def _worst(excess: NDArray[Any]) -> tuple[int, int]:
+    """Position (row, column) of the largest entry, over all leading axes."""
+    *_, i, j = np.unravel_index(int(excess.argmax()), excess.shape)
+    return int(i), int(j)

@@ -1,0 +1,58 @@
+"""Second arrow: ask the oracle for the comparisons that a pool lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rebel_pref.preferences import PreferenceOracle, payoffs_from_preferences
+from rebel_pref.selfplay.pool import PromptPool
+
+__all__ = ["judge_new"]
+
+
+def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequence[int]) -> tuple[int, int]:
+    """Fill the payoffs of new entries against every entry of the pool.
+
+    Returns
+    -------
+    Comparisons asked for (unordered pairs of distinct responses) and how many of them came back missing.
+
+    Raises
+    ------
+    ValueError
+        If the oracle's answer has another shape, is no probability, or breaks ``P + P.T = 1``.
+    """
+    if not new:
+        return 0, 0
+    rows = list(new)
+    answer = oracle.prefer([prompt], [[pool.texts[i] for i in rows]], [pool.texts])
+    preferences = np.asarray(answer, dtype=np.float64)
+    if preferences.shape != (1, len(rows), len(pool)):
+        raise ValueError(
+            f"the oracle answered with shape {preferences.shape} for {len(rows)} responses against {len(pool)} "
+            f"opponents of prompt {prompt!r}; expected (1, {len(rows)}, {len(pool)})"
+        )
+    if np.nanmin(preferences, initial=0.5) < 0.0 or np.nanmax(preferences, initial=0.5) > 1.0:
+        raise ValueError(f"the oracle answered with a value outside [0, 1] for prompt {prompt!r}")
+    payoffs = payoffs_from_preferences(preferences[0])
+    among = payoffs[:, rows]
+    excess = np.abs(among + among.T)
+    np.fill_diagonal(excess, 0.0)
+    if np.nanmax(excess, initial=0.0) > 1e-6:
+        i, j = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
+        raise ValueError(
+            f"the oracle contradicts itself on prompt {prompt!r}: P({pool.texts[rows[i]]!r} wins) + "
+            f"P({pool.texts[rows[j]]!r} wins) = {1.0 + 0.5 * excess[i, j]:.4g} or less, expected 1; ask it in both "
+            "orders and average (rebel_pref.preferences.symmetrize_preferences)"
+        )
+    pool.payoffs[rows, :] = payoffs
+    pool.payoffs[:, rows] = -payoffs.T
+    among = 0.5 * (among - among.T)
+    pool.payoffs[np.ix_(rows, rows)] = among
+    pool.payoffs[rows, rows] = 0.0
+    asked = len(rows) * (len(pool) - len(rows)) + len(rows) * (len(rows) - 1) // 2
+    unanswered = np.isnan(pool.payoffs[rows, :])
+    missing = int(unanswered.sum() - np.triu(unanswered[:, rows]).sum())
+    return asked, missing

@@ -1,0 +1,7 @@
+"""Solvers: each its own file, all returning the same :class:`rebel_pref.solution.Solution`."""
+
+from rebel_pref.solvers.dynamics import DynamicsState, self_play, step
+from rebel_pref.solvers.linear_program import linear_program
+from rebel_pref.solvers.solve import METHODS, solve
+
+__all__ = ["METHODS", "DynamicsState", "linear_program", "self_play", "solve", "step"]

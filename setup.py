@@ -1,0 +1,51 @@
+"""Packaging. Exact versions of everything are pinned in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+CORE = [
+    "numpy>=2.0",
+    "scipy>=1.13",
+    "array-api-compat>=1.11",  # one source for the NumPy and the torch form of the implicit step
+    "jsonargparse[signatures]>=4.40",  # command line and YAML from dataclasses
+    "rich>=13",  # tables and progress bars
+]
+LLM = [
+    "torch>=2.6",
+    "transformers>=5.0",
+    "accelerate>=1.10",
+    "einops>=0.8",
+    "safetensors>=0.5",
+    "matplotlib>=3.9",  # figures of a run
+    "jinja2>=3.1",  # report.html
+]
+
+setup(
+    name="rebel_pref",
+    version="0.1.0",
+    description="Solve general-preference (intransitive) games, from matrices to language-model self-play",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["rebel_pref", "rebel_pref.*", "preference_models", "preference_models.*"]),
+    package_data={"rebel_pref": ["recipes/*.yaml", "cli/*.j2", "py.typed"]},
+    install_requires=CORE,
+    extras_require={
+        "llm": LLM,
+        "tensorboard": ["tensorboard>=2.18"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",  # the suite on both cores
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "mypy>=1.14",
+            "scipy-stubs>=1.15",
+            "types-PyYAML>=6.0",
+        ],
+    },
+    entry_points={"console_scripts": ["rebel-pref = rebel_pref.cli:main"]},
+)

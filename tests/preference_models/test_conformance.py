@@ -1,0 +1,239 @@
+"""Every model keeps the laws of a preference: one suite, run on each of them."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+import preference_models as pm
+from preference_models import serving
+from rebel_pref.preferences import PreferenceOracle, check_preferences
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+PROMPTS = ("1:2:3>", "pick one", "")
+RESPONSES = (
+    ("3 4 3", "10 0 0", "", "a rather longer answer", "<eos>"),
+    ("yes", "no", "no", "maybe", "YES"),
+    ("0", "1", "2", "3", "\n"),
+)
+
+
+def hybrid(seed=0, num_discs=3):
+    """A hybrid whose gates differ between prompts (they start equal)."""
+    model = pm.small_hybrid_model(num_discs=num_discs, hidden=16, layers=1, seed=seed)
+    if num_discs:
+        with torch.no_grad():
+            model.gate.weight.copy_(torch.randn(model.gate.weight.shape, generator=torch.Generator().manual_seed(7)))
+    return model
+
+
+MODELS = {
+    "hybrid": hybrid,
+    "hybrid without discs": lambda: hybrid(num_discs=0),
+    "bradley-terry": lambda: pm.small_bradley_terry_model(hidden=16, layers=1),
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return MODELS[request.param]()
+
+
+def flat(embeddings):
+    return pm.ResponseEmbeddings(*(x.flatten(0, 1) for x in (embeddings.scores, embeddings.left, embeddings.right)))
+
+
+def test_logits_are_skew_symmetric_to_the_last_bit(model):
+    logits = model.preference_logits(model.embed(PROMPTS, RESPONSES))
+    assert logits.shape == (3, 5, 5) and logits.dtype == torch.float32
+    assert torch.equal(logits, -logits.mT)
+    assert not torch.diagonal(logits, dim1=1, dim2=2).any()
+    assert logits.abs().max() > 0.01
+
+
+def test_pair_logits_flip_to_the_last_bit_and_agree_with_the_matrix(model):
+    embeddings = model.embed(PROMPTS, RESPONSES)
+    first, second = torch.triu_indices(5, 5)
+    logits = model.preference_logits(embeddings)
+    for b in range(3):
+        row = embeddings.select(torch.tensor(b))
+        pairs = model.pair_logits(row, first, second)
+        assert torch.equal(pairs, -model.pair_logits(row, second, first))
+        torch.testing.assert_close(pairs, logits[b, first, second], atol=1e-5, rtol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    K=st.integers(1, 40),
+    D=st.integers(0, 9),
+    B=st.integers(1, 3),
+    scale=st.sampled_from([1e-6, 1.0, 1e4]),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_skewness_does_not_depend_on_shapes_or_sizes(K, D, B, scale, seed):
+    generator = torch.Generator().manual_seed(seed)
+    scores, left, right = (torch.randn(B, K, n, generator=generator) * scale for n in (1, D, D))
+    logits = pm.preference_logits(pm.ResponseEmbeddings(scores.squeeze(-1), left, right))
+    assert torch.equal(logits, -logits.mT)
+    preferences = serving.preferences_from_logits(logits, symmetric=True)
+    assert (preferences + preferences.swapaxes(1, 2) == 1).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays.arrays(np.float64, 20, elements=st.floats(0, 1)))
+def test_a_double_and_its_complement_add_up_to_one(p):
+    """The fact that filling the lower triangle with 1 - upper relies on."""
+    assert (p + (1.0 - p) == 1.0).all()
+
+
+def test_preferences_are_preferences(model):
+    preferences = model.prefer(PROMPTS, RESPONSES)
+    assert isinstance(model, PreferenceOracle)
+    assert preferences.dtype == np.float64 and preferences.shape == (3, 5, 5)
+    assert (preferences + preferences.swapaxes(1, 2) == 1).all()
+    assert (np.diagonal(preferences, axis1=1, axis2=2) == 0.5).all()
+    check_preferences(preferences, tolerance=0)
+    expected = torch.sigmoid(model.preference_logits(model.embed(PROMPTS, RESPONSES)).double())
+    np.testing.assert_allclose(preferences, expected.numpy(), atol=1e-12)
+
+
+def test_opponents_may_be_others_and_of_another_number(model):
+    square = model.prefer(PROMPTS, RESPONSES)
+    against = model.prefer(PROMPTS, RESPONSES, [texts[1:3] for texts in RESPONSES])
+    assert against.shape == (3, 5, 2)
+    np.testing.assert_allclose(against, square[:, :, 1:3], atol=1e-6)
+
+
+def test_order_of_responses_and_of_prompts_does_not_matter(model):
+    square = model.prefer(PROMPTS, RESPONSES)
+    order = [3, 0, 4, 1, 2]
+    shuffled = model.prefer(PROMPTS[::-1], [[texts[i] for i in order] for texts in RESPONSES[::-1]])
+    np.testing.assert_allclose(shuffled, square[::-1][:, order][:, :, order], atol=1e-6)
+
+
+def test_company_in_the_batch_does_not_matter(model):
+    """Alone, a prompt is padded less and its texts fall into other batches."""
+    together = model.prefer(PROMPTS, RESPONSES)
+    for b in range(3):
+        np.testing.assert_allclose(model.prefer(PROMPTS[b : b + 1], RESPONSES[b : b + 1])[0], together[b], atol=1e-6)
+    one_by_one = serving.prefer_embedded(serving.embed_texts(model, PROMPTS, RESPONSES, batch_size=1))
+    np.testing.assert_allclose(one_by_one, together, atol=1e-6)
+
+
+def test_gate_is_of_the_prompt_alone_non_negative_and_sums_to_the_number_of_discs():
+    model = hybrid()
+    prompts = pm.tokenize(model.tokenizer, ["ab", "a longer prompt"])
+    texts = pm.tokenize(model.tokenizer, ["ab", "ab", "a longer prompt"], ["x", "a long response, much padded", "y"])
+    with torch.no_grad():
+        model.discs.weight[:3] = torch.eye(16)[0]
+        gated = model.encode(texts, prompts, torch.tensor([0, 0, 1])).left
+        # Now a_l is the same for every disc l, and ratios of the gated coordinates are those of the gate.
+        gates = gated / gated.sum(-1, keepdim=True) * 3
+    torch.testing.assert_close(gates[0], gates[1], atol=1e-5, rtol=1e-5)
+    assert (gates >= 0).all() and (gates[0] - gates[2]).abs().max() > 1e-3
+
+
+def test_no_discs_is_exactly_bradley_terry():
+    """Same seed, same weights, same bits."""
+    plain, reduced = (
+        pm.small_bradley_terry_model(hidden=16, seed=3),
+        pm.small_hybrid_model(num_discs=0, hidden=16, seed=3),
+    )
+    assert plain.state_dict().keys() == reduced.state_dict().keys()
+    assert (plain.prefer(PROMPTS, RESPONSES) == reduced.prefer(PROMPTS, RESPONSES)).all()
+    scores = plain.embed(PROMPTS, RESPONSES).scores
+    expected = scores.unsqueeze(-1) - scores.unsqueeze(-2)
+    torch.testing.assert_close(plain.preference_logits(plain.embed(PROMPTS, RESPONSES)), expected)
+
+
+def test_save_and_load_to_the_bit(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert (tmp_path / "model.safetensors").exists() and (tmp_path / "tokenizer.json").exists()
+    expected = model.preference_logits(model.embed(PROMPTS, RESPONSES))
+    for loaded in (type(model).from_pretrained(tmp_path), AutoModel.from_pretrained(tmp_path)):
+        assert type(loaded) is type(model) and not loaded.training
+        assert torch.equal(loaded.preference_logits(loaded.embed(PROMPTS, RESPONSES)), expected)
+    assert AutoConfig.from_pretrained(tmp_path).model_type == model.config.model_type
+
+
+def test_mode_and_gradients_are_left_as_they_were(model):
+    model.train()
+    embeddings = model.embed(PROMPTS, RESPONSES)
+    assert model.training and not embeddings.scores.requires_grad
+
+
+def test_gradients_reach_every_part():
+    model = hybrid()
+    prompts = pm.tokenize(model.tokenizer, ["a", "b"])
+    texts = pm.tokenize(model.tokenizer, ["a", "a", "b", "b"], ["one", "two", "three", "four"])
+    embeddings = model.encode(texts, prompts, torch.tensor([0, 0, 1, 1]))
+    model.pair_logits(embeddings, torch.tensor([0, 3]), torch.tensor([1, 2])).square().sum().backward()
+    without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # The backbone's own pooler is not used, and a key bias shifts all scores of a softmax alike.
+    assert {n for n in without if "pooler" not in n and "key.bias" not in n and "token_type" not in n} == set()
+
+
+def test_any_backbone_will_do():
+    from transformers import LlamaConfig
+
+    tokenizer = pm.character_tokenizer()
+    backbone = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=2,
+    )  # fmt: skip
+    model = pm.HybridPreferenceModel(pm.HybridPreferenceConfig(backbone_config=backbone, num_discs=2), tokenizer)
+    check_preferences(model.prefer(PROMPTS, RESPONSES), tolerance=0)
+
+
+def test_heads_stay_in_float32_under_a_bfloat16_backbone(model):
+    expected = model.prefer(PROMPTS, RESPONSES)
+    embeddings = model.bfloat16().embed(PROMPTS, RESPONSES)
+    logits = model.preference_logits(embeddings)
+    assert embeddings.scores.dtype == torch.float32 and torch.equal(logits, -logits.mT)
+    np.testing.assert_allclose(model.prefer(PROMPTS, RESPONSES), expected, atol=0.1)
+
+
+def test_character_tokenizer(tmp_path):
+    tokenizer = pm.character_tokenizer("abc\n")
+    assert tokenizer("cab\nz")["input_ids"] == [5, 3, 4, 6, 1]
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert loaded.get_vocab() == tokenizer.get_vocab()
+    assert (loaded.pad_token_id, loaded.unk_token_id, loaded.eos_token_id) == (0, 1, 2)
+    assert loaded("cab\nz")["input_ids"] == [5, 3, 4, 6, 1] and loaded.decode([5, 3, 4, 6]) == "cab\n"
+
+
+def test_special_tokens_in_a_text_are_plain_text():
+    batch = pm.tokenize(pm.character_tokenizer(), ["p", "p"], ["<eos>", ""])
+    assert batch.attention_mask.sum(1).tolist() == [1 + 1 + 5 + 1, 1 + 1 + 0 + 1]
+    assert batch.pool_mask.sum(1).tolist() == [6, 1]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.prefer(["a", "b"], [["x", "y"]]), "expected one list of responses a prompt"),
+        (lambda m: m.prefer(["a", "b"], [["x", "y"], ["x"]]), r"lists of lengths \[1, 2\]"),
+        (lambda m: m.prefer(["a"], [[]]), r"lists of lengths \[0\]"),
+        (lambda m: m.prefer(["a"], [["x" * 100]]), "does not fit the model's 64"),
+        (lambda m: pm.small_hybrid_model(num_discs=-1), "num_discs must be 0"),
+        (lambda m: pm.character_tokenizer(""), "at least one character"),
+        (lambda m: pm.character_tokenizer(["ab"]), "single characters in the alphabet, got 'ab'"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(hybrid())
+
+
+def test_a_model_without_a_tokenizer_loads_and_says_so(tmp_path):
+    model = hybrid()
+    model.tokenizer = None
+    model.save_pretrained(tmp_path)
+    loaded = pm.HybridPreferenceModel.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"set model\.tokenizer"):
+        loaded.prefer(["a"], [["x", "y"]])
