@@ -21,7 +21,7 @@ examples:
   rebel-pref solve rock-paper-scissors
   rebel-pref solve win_rates.csv --json
   rebel-pref train blotto --seed 1 --out runs/seed1
-  rebel-pref evaluate runs/seed1/model --game blotto
+  rebel-pref evaluate runs/seed1/model --recipe blotto
 
 exit codes: 0 done, 1 ran but fell short, 2 bad input (REBEL_PREF_TRACEBACK=1 shows where)"""
 

@@ -84,6 +84,12 @@ class PreferenceConfig:
         comparisons drawn from the noisy judge on uniform legal completions.
     illegal_votes
         further comparisons of a legal with an illegal completion.
+    warm_samples
+        completions of each prompt that the start writes to find illegal ones.
+    near_misses
+        further illegal candidates: legal completions with a character or two changed.
+    warm_temperature
+        factor on the start's temperature for those.
     flip
         probability that a vote is wrong.
     held_out
@@ -98,8 +104,11 @@ class PreferenceConfig:
         fit of the Bradley-Terry model.
     """
 
-    votes: int = 40000
-    illegal_votes: int = 2000
+    votes: int = 50000
+    illegal_votes: int = 10000
+    warm_samples: int = 512
+    near_misses: int = 64
+    warm_temperature: float = 1.2
     flip: float = 0.1
     held_out: float = 0.1
     num_discs: int = 8

@@ -22,7 +22,11 @@ class Display:
 
     def stage(self, name: str, text: str) -> None:
         """One finished stage."""
-        self.console.print(f"[bold]{name:<14}[/bold] {text}")
+        self.console.print(f"[bold]{name:<14}[/bold] {text}", soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        """A sentence, never broken by us."""
+        self.console.print(text, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """A number beside the running progress bar."""

@@ -20,6 +20,7 @@ def run(argv: Sequence[str]) -> int:
         description="Measure how exploitable saved language models are on a text game, against its true judge.",
         exit_on_error=False,
         default_env=False,
+        allow_abbrev=False,
     )
     parser.add_argument("models", nargs="+", type=str, help="folders or hub ids of causal language models")
     parser.add_argument(
@@ -33,10 +34,13 @@ def run(argv: Sequence[str]) -> int:
 
     from pathlib import Path
 
+    from transformers.utils import logging
+
     from rebel_pref.cli.results import cross_play
     from rebel_pref.policies import LanguageModelPolicy
     from rebel_pref.selfplay import enumerate_policy
 
+    logging.disable_progress_bar()
     for name in arguments.models:
         if (name.startswith((".", "/")) or Path(name).parts[0] == "runs") and not Path(name).is_dir():
             raise FileNotFoundError(f"no such folder: {name}; expected a model saved by save_pretrained")
@@ -61,7 +65,7 @@ def run(argv: Sequence[str]) -> int:
         "Against the true judge",
         ("model", "exploitability", "a best responder wins", "legal"),
         [
-            (name, f"{value:.4f}", f"{50 + 50 * value:.1f} % against it", f"{100 * share:.1f} %")
+            (name, f"{value:.4f}", f"{50 + 50 * value:.1f} %", f"{100 * share:.1f} %")
             for name, value, share in zip(arguments.models, measured, legal, strict=True)
         ],
     )

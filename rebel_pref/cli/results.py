@@ -61,18 +61,18 @@ class RunResult:
 
 
 _NAMES = {
-    "start": "start (supervised model)",
-    "bradley_terry": "Bradley-Terry run, last iterate",
-    "last": "self-play, last iterate",
+    "start": "start",
+    "bradley_terry": "Bradley-Terry, last",
+    "last": "self-play, last",
     "magnet": "self-play, magnet",
-    "average": "self-play, average iterate",
+    "average": "self-play, average",
 }
 _NOTES = {
-    "start": "uniform legal completions",
-    "bradley_terry": "same trainer, eta, tau, rounds, pool and seed",
+    "start": "supervised model",
+    "bradley_terry": "same trainer and settings",
     "last": "the exported model",
-    "magnet": "what the KL term pulls towards; fixed: the start",
-    "average": "exact mean of the iterates",
+    "magnet": "what KL pulls towards",
+    "average": "exact mean of iterates",
 }
 
 
@@ -121,16 +121,16 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
     )
     display.table(
         "Against the true judge",
-        ("policy", "exploitability", "a best responder wins", ""),
-        [(name, f"{value:.4f}", f"{rate:.1f} % against it", note) for name, value, rate, note in rows],
+        ("policy", "exploitability", "a best responder wins", "note"),
+        [(name, f"{value:.4f}", f"{rate:.1f} %", note) for name, value, rate, note in rows],
     )
     if "bradley_terry_equilibrium" in summary:
         best = summary["bradley_terry_equilibrium"]
-        display.console.print(
+        display.line(
             f"Bradley-Terry at its best: with tau = {best['best_regularization']:g} its regularised equilibrium still "
             f"lets a best responder win {50 + 50 * best['at_best_regularization']:.1f} %."
         )
-    display.console.print(f"written: {out}/summary.json, report.html, model/, figures/, metrics.jsonl, samples.jsonl")
+    display.line(f"written: {out}/summary.json, report.html, model/, figures/, metrics.jsonl, samples.jsonl")
     return summary
 
 

@@ -24,6 +24,7 @@ def run(argv: Sequence[str]) -> int:
         description="Compute the minimax winner of a matrix game, with its certificate.",
         exit_on_error=False,
         default_env=False,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "game",

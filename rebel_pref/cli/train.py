@@ -21,6 +21,7 @@ from pathlib import Path
 import jsonargparse
 import numpy as np
 import torch
+import transformers
 import yaml
 from accelerate import PartialState
 from docstring_parser import DocstringStyle
@@ -46,7 +47,7 @@ from rebel_pref.games import TextGame
 from rebel_pref.policies import LanguageModelPolicy, fit_supervised, tiny_language_model
 from rebel_pref.preferences import PreferenceOracle
 from rebel_pref.selfplay import SelfPlayTrainer, TextGameEvaluator, enumerate_policy
-from rebel_pref.selfplay.checkpoints import write_text
+from rebel_pref.selfplay.checkpoints import difference, write_text
 
 __all__ = ["parse", "run", "train"]
 
@@ -69,6 +70,7 @@ def parse(argv: Sequence[str]) -> tuple[str, TrainConfig]:
         f"Recipes: {', '.join(recipes())}.",
         exit_on_error=False,
         default_env=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a YAML file with any of the settings below")
     parser.add_class_arguments(TrainConfig, as_group=False)
@@ -97,6 +99,7 @@ def train(config: TrainConfig, out: Path) -> RunResult:
     """Run the five stages; see the module. Returns what the closing table shows."""
     started = time.perf_counter()
     torch.set_num_threads(config.threads)
+    transformers.utils.logging.disable_progress_bar()  # Its bars for small files would break up ours.
     config.self_play.check()
     state = PartialState()
     settings = yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False)
@@ -116,7 +119,7 @@ def train(config: TrainConfig, out: Path) -> RunResult:
         if config.oracle == "fitted":
             _fit_models(config, game, out, display)
     state.wait_for_everyone()
-    fitted = _read_models(out) if config.oracle == "fitted" else None
+    fitted = _read_models(out, state.device) if config.oracle == "fitted" else None
     oracle: PreferenceOracle = game if fitted is None else fitted.hybrid
 
     # Self-play, and the contrast: the same everything on the Bradley-Terry scores.
@@ -184,9 +187,15 @@ def _read_start(config: TrainConfig, game: TextGame, folder: Path) -> LanguageMo
         temperature=config.start.temperature,
         trust_remote_code=config.start.trust_remote_code,
     )
+    completions = policy.encode(game.prompts, [one.labels for one in game.games])
+    longest = max(map(len, completions.tokens))
     if not config.start.max_new_tokens:
-        longest = policy.encode(game.prompts, [one.labels for one in game.games]).tokens
-        policy.max_new_tokens = max(map(len, longest)) + 2
+        policy.max_new_tokens = longest + 2
+    elif policy.max_new_tokens < longest:
+        raise ValueError(
+            f"start.max_new_tokens = {policy.max_new_tokens} cuts legal completions, which have up to {longest} tokens "
+            "with the end: raise it, or leave it at 0"
+        )
     return policy
 
 
@@ -196,11 +205,14 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
         display.stage("preferences", f"read back from {hybrid_folder}")
         return
     settings = config.preferences
-    comparisons = _votes(config, game)
+    warm = _read_start(config, game, out / "start")
+    warm.temperature *= settings.warm_temperature
+    comparisons = _votes(config, game, warm)
     training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
     truth = ask(game, held_out.prompts, held_out.first, held_out.second)
     tokenizer = character_tokenizer(_alphabet(game))
-    longest = max(map(len, (*training.first, *training.second))) + max(map(len, game.prompts)) + 8
+    # Room for anything that the policy can write: a special token such as <unk> is spelled out when judged.
+    longest = max(map(len, game.prompts)) + 6 * warm.max_new_tokens + 2
     size = {"hidden": settings.hidden_size, "max_length": longest, "seed": config.seed}
     hybrid = small_hybrid_model(tokenizer, num_discs=settings.num_discs, **size)
     bradley_terry = small_bradley_terry_model(tokenizer, **size)
@@ -231,8 +243,13 @@ def _ignoring_loss(advance: Callable[[int], None]) -> Callable[[int, float], Non
     return lambda step, loss: advance(1)
 
 
-def _votes(config: TrainConfig, game: TextGame) -> Comparisons:
-    """Votes of the noisy judge on uniform legal completions, and some of legal against malformed ones."""
+def _votes(config: TrainConfig, game: TextGame, start: LanguageModelPolicy) -> Comparisons:
+    """Votes of the noisy judge on uniform legal completions, and some of legal against illegal ones.
+
+    The illegal ones are what the start writes when sampled warm, and near misses of the legal ones. A model
+    fitted to legal text alone says anything about the rest, and self-play finds out: without these votes the
+    policy drifts to eleven soldiers.
+    """
     settings = config.preferences
     legal = [list(one.labels) for one in game.games]
     votes = draw_comparisons(
@@ -241,10 +258,11 @@ def _votes(config: TrainConfig, game: TextGame) -> Comparisons:
     if not settings.illegal_votes:
         return votes
     alphabet = "".join(sorted({c for text in _legal(game) for c in text}))
-    malformed = []
-    for b, (prompt, texts) in enumerate(zip(game.prompts, legal, strict=True)):
-        near = perturb(texts, alphabet, count=settings.illegal_votes, seed=_derived(config.seed, 2 + b))
-        malformed.append([text for text in near if not game.is_legal(prompt, text)])
+    rngs = [np.random.default_rng(_derived(config.seed, 100 + b)) for b in range(len(game.prompts))]
+    warm = start.sample(game.prompts, settings.warm_samples, rngs)
+    near = perturb(_legal(game), alphabet, count=settings.near_misses, seed=_derived(config.seed, 2))
+    candidates = sorted({*warm.texts, *near})
+    malformed = [[text for text in candidates if not game.is_legal(prompt, text)] for prompt in game.prompts]
     against = draw_comparisons(
         game,
         game.prompts,
@@ -257,10 +275,10 @@ def _votes(config: TrainConfig, game: TextGame) -> Comparisons:
     return Comparisons.join(votes, against)
 
 
-def _read_models(out: Path) -> _FittedModels:
+def _read_models(out: Path, device: torch.device) -> _FittedModels:
     return _FittedModels(
-        HybridPreferenceModel.from_pretrained(out / "preference_model"),
-        BradleyTerryModel.from_pretrained(out / "preference_model_bradley_terry"),
+        HybridPreferenceModel.from_pretrained(out / "preference_model").to(device),
+        BradleyTerryModel.from_pretrained(out / "preference_model_bradley_terry").to(device),
         json.loads((out / "preferences.json").read_text(encoding="utf-8")),
     )
 
@@ -308,14 +326,27 @@ def _tables(model: PreferenceOracle, game: TextGame) -> list[np.ndarray]:
 def _prepare_folder(out: Path, settings: str, *, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"the run's folder {out} is a file; choose another with --out")
-    if not resume:
-        # A new run leaves nothing of an old one that could be mistaken for its own.
-        for name in ("start", "preference_model", "preference_model_bradley_terry", "checkpoints", "bradley_terry"):
-            shutil.rmtree(out / name, ignore_errors=True)
-        for name in ("summary.json", "report.html"):
-            (out / name).unlink(missing_ok=True)
+    stored = out / "config.yaml"
+    if resume and stored.exists():
+        _check_same(yaml.safe_load(stored.read_text(encoding="utf-8")), yaml.safe_load(settings), out)
+        return
+    # A new run leaves nothing of an old one that could be mistaken for its own.
+    for name in ("start", "preference_model", "preference_model_bradley_terry", "checkpoints", "bradley_terry"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("summary.json", "report.html", "metrics.jsonl", "samples.jsonl", "preferences.json"):
+        (out / name).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.yaml", settings)
+
+
+def _check_same(stored: dict[str, object], wanted: dict[str, object], out: Path) -> None:
+    """Refuse to resume with settings that would mix two runs; where it runs and on how many threads may change."""
+    for name, value in wanted.items():
+        if name not in ("out", "threads", "resume") and stored.get(name) != value:
+            raise ValueError(
+                f"{out} holds a run with other settings: {difference(stored.get(name), value, name)}; resume "
+                "with the same ones (its config.yaml is a recipe), or give another --out"
+            )
 
 
 def _whole(folder: Path, save: object) -> None:

@@ -131,7 +131,7 @@ class LanguageModelPolicy:
         index = torch.arange(len(prompts), device=self.device).repeat_interleave(count)
         uniforms = torch.from_numpy(np.concatenate([rng.random((count, self.max_new_tokens)) for rng in rngs]))
         uniforms = uniforms.to(self.device)
-        prompt_ids, prompt_mask = self._pad_prompts(prompts)
+        prompt_ids, prompt_mask = self._pad_prompts(prompts, self.max_new_tokens)
         logits, cache = run_prompts(self.model, prompt_ids, prompt_mask)
         logits = logits[index]
         cache.reorder_cache(index)
@@ -187,7 +187,9 @@ class LanguageModelPolicy:
         index = tuple(b for b, group in enumerate(texts) for _ in group)
         flat = tuple(text for group in texts for text in group)
         end = int(self.tokenizer.eos_token_id)
-        tokens = tuple((*self.tokenizer(text, add_special_tokens=False)["input_ids"], end) for text in flat)
+        # Special tokens that are written out in a text are plain text.
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        tokens = tuple((*self.tokenizer(text, **plain)["input_ids"], end) for text in flat)
         return Rollouts(tuple(prompts), index, flat, tokens)
 
     def frozen_copy(self) -> LanguageModelPolicy:
@@ -208,8 +210,8 @@ class LanguageModelPolicy:
         self.tokenizer.save_pretrained(folder)
 
     def _score(self, scorer: torch.nn.Module, rollouts: Rollouts) -> torch.Tensor:
-        prompt_ids, prompt_mask = self._pad_prompts(rollouts.prompts)
         longest = max(len(tokens) for tokens in rollouts.tokens)
+        prompt_ids, prompt_mask = self._pad_prompts(rollouts.prompts, longest)
         ids = np.zeros((len(rollouts), longest), dtype=np.int64)
         mask = np.zeros((len(rollouts), longest), dtype=np.int64)
         for row, tokens in enumerate(rollouts.tokens):
@@ -224,14 +226,14 @@ class LanguageModelPolicy:
         )
         return result
 
-    def _pad_prompts(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _pad_prompts(self, prompts: Sequence[str], response_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
         rows = [self._prompt_tokens(prompt) for prompt in prompts]
         longest = max(len(row) for row in rows)
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        if limit is not None and longest + self.max_new_tokens > limit:
+        if limit is not None and longest + response_tokens > limit:
             worst = max(range(len(rows)), key=lambda b: len(rows[b]))
             raise ValueError(
-                f"prompt {prompts[worst][:60]!r} has {longest} tokens; {self.max_new_tokens} new ones make that more "
+                f"prompt {prompts[worst][:60]!r} has {longest} tokens; {response_tokens} new ones make that more "
                 f"than the model's {limit} positions: shorten it or lower max_new_tokens"
             )
         ids = torch.zeros(len(rows), longest, dtype=torch.long)

@@ -59,7 +59,7 @@ class TabularPolicy:
         """See :meth:`Policy.sample`."""
         index, texts, tokens = [], [], []
         with torch.no_grad():
-            probabilities = torch.softmax(self.logits.double(), dim=-1).numpy()
+            probabilities = torch.softmax(self.logits.double(), dim=-1).cpu().numpy()
         for b, (prompt, rng) in enumerate(zip(prompts, rngs, strict=True)):
             row = self._row[prompt]
             for action in rng.choice(probabilities.shape[1], size=count, p=probabilities[row]):
@@ -70,8 +70,9 @@ class TabularPolicy:
 
     def log_probs(self, rollouts: Rollouts) -> torch.Tensor:
         """See :meth:`Policy.log_probs`."""
-        rows = torch.tensor([self._row[rollouts.prompts[b]] for b in rollouts.prompt_index])
-        columns = torch.tensor([tokens[0] for tokens in rollouts.tokens])
+        device = self.logits.device
+        rows = torch.tensor([self._row[rollouts.prompts[b]] for b in rollouts.prompt_index], device=device)
+        columns = torch.tensor([tokens[0] for tokens in rollouts.tokens], device=device)
         result: torch.Tensor = self.module(rows, columns)
         return result
 

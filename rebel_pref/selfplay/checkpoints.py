@@ -13,15 +13,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rebel_pref.preferences import FloatArray
 from rebel_pref.selfplay.pool import PromptPool
 
-__all__ = ["Checkpoint", "latest_checkpoint", "read_checkpoint", "trim_log", "write_checkpoint", "write_text"]
+__all__ = [
+    "Checkpoint",
+    "difference",
+    "latest_checkpoint",
+    "read_checkpoint",
+    "trim_log",
+    "write_checkpoint",
+    "write_text",
+]
 
 _NAME = re.compile(r"round-(\d{6})")
 
@@ -85,13 +95,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read what :func:`write_checkpoint` wrote."""
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        with np.load(path / "pools.npz", allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        with np.load(path / "evaluator.npz", allow_pickle=False) as stored:
-            evaluator = {name: stored[name] for name in stored.files}
+        arrays, evaluator = _read_arrays(path / "pools.npz"), _read_arrays(path / "evaluator.npz")
         tensors = {name: load_file(path / f"{name}.safetensors") for name in state["tensors"]}
         optimizer = load_file(path / "optimizer.safetensors")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile, SafetensorError) as error:
         raise ValueError(
             f"{path} is not a whole checkpoint ({error}); delete it to resume from the one before"
         ) from error
@@ -123,6 +130,15 @@ def trim_log(path: Path, rounds_done: int) -> None:
     write_text(path, "".join(f"{line}\n" for line in kept))
 
 
+def difference(stored: Any, wanted: Any, path: str = "") -> str:
+    """The first place where two settings differ, in words."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in wanted:
+            if stored.get(key) != wanted[key]:
+                return difference(stored.get(key), wanted[key], f"{path}.{key}" if path else str(key))
+    return f"{path + ' = ' if path else ''}{stored!r}, now {wanted!r}"[:200]
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """An optimizer's state as flat tensors, "parameter number/name"."""
     state = optimizer.state_dict()["state"]
@@ -136,6 +152,12 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
         number, name = key.split("/", 1)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    # Opened here: np.load leaves a damaged file open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def _rounds(folder: Path) -> list[int]:

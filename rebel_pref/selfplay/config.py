@@ -31,8 +31,8 @@ class AlgorithmConfig:
     """
 
     name: str = "proximal_rebel"
-    step_size: float = 1.0
-    regularization: float = 0.1
+    step_size: float = 2.0
+    regularization: float = 0.05
     magnet: Literal["fixed", "ema", "reset"] = "fixed"
     magnet_rate: float = 0.02
     magnet_every: int = 50
@@ -83,8 +83,8 @@ class PoolConfig:
         most responses kept for a prompt; the least likely under the current policy go first.
     """
 
-    weights: Literal["group", "fresh", "exact", "horvitz_thompson"] = "exact"
-    regressed: int = 48
+    weights: Literal["group", "fresh", "exact", "horvitz_thompson"] = "horvitz_thompson"
+    regressed: int = 64
     base: Literal["uniform", "mixture"] = "mixture"
     capacity: int = 512
 
@@ -116,8 +116,8 @@ class OptimizationConfig:
         padded response tokens in one forward and backward pass of a process.
     """
 
-    inner_steps: int = 4
-    learning_rate: float = 1e-3
+    inner_steps: int = 8
+    learning_rate: float = 1e-5
     final_share: float = 0.02
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0

@@ -11,9 +11,16 @@ from rebel_pref.selfplay.pool import PromptPool
 
 __all__ = ["judge_new"]
 
+TOLERANCE = 0.01
+"""Of P + P.T = 1: above what batching does to a half-precision model, below any position bias. The rest is averaged."""
+
+
+RETRIES = 2
+"""Later visits at which a response with missing judgements is asked about again."""
+
 
 def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequence[int]) -> tuple[int, int]:
-    """Fill the payoffs of new entries against every entry of the pool.
+    """Fill the payoffs of new entries against every entry of the pool, and ask again for what did not come.
 
     Returns
     -------
@@ -24,9 +31,11 @@ def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequ
     ValueError
         If the oracle's answer has another shape, is no probability, or breaks ``P + P.T = 1``.
     """
-    if not new:
+    old = np.setdiff1d(np.arange(len(pool)), list(new))
+    unjudged = np.isnan(pool.payoffs[np.ix_(old, old)]).any(-1) & (pool.failures[old] <= RETRIES)
+    rows = [*old[unjudged].tolist(), *new]
+    if not rows:
         return 0, 0
-    rows = list(new)
     answer = oracle.prefer([prompt], [[pool.texts[i] for i in rows]], [pool.texts])
     preferences = np.asarray(answer, dtype=np.float64)
     if preferences.shape != (1, len(rows), len(pool)):
@@ -38,14 +47,14 @@ def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequ
         raise ValueError(f"the oracle answered with a value outside [0, 1] for prompt {prompt!r}")
     payoffs = payoffs_from_preferences(preferences[0])
     among = payoffs[:, rows]
-    excess = np.abs(among + among.T)
+    excess = among + among.T
     np.fill_diagonal(excess, 0.0)
-    if np.nanmax(excess, initial=0.0) > 1e-6:
-        i, j = np.unravel_index(int(np.nanargmax(excess)), excess.shape)
+    if np.nanmax(np.abs(excess), initial=0.0) > 2.0 * TOLERANCE:
+        i, j = np.unravel_index(int(np.nanargmax(np.abs(excess))), excess.shape)
         raise ValueError(
             f"the oracle contradicts itself on prompt {prompt!r}: P({pool.texts[rows[i]]!r} wins) + "
-            f"P({pool.texts[rows[j]]!r} wins) = {1.0 + 0.5 * excess[i, j]:.4g} or less, expected 1; ask it in both "
-            "orders and average (rebel_pref.preferences.symmetrize_preferences)"
+            f"P({pool.texts[rows[j]]!r} wins) = {1.0 + 0.5 * excess[i, j]:.4g}, expected 1 (tolerance {TOLERANCE}); "
+            "ask it in both orders and average (rebel_pref.preferences.symmetrize_preferences)"
         )
     pool.payoffs[rows, :] = payoffs
     pool.payoffs[:, rows] = -payoffs.T
@@ -54,5 +63,6 @@ def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequ
     pool.payoffs[rows, rows] = 0.0
     asked = len(rows) * (len(pool) - len(rows)) + len(rows) * (len(rows) - 1) // 2
     unanswered = np.isnan(pool.payoffs[rows, :])
+    pool.failures[rows] += unanswered.any(-1)
     missing = int(unanswered.sum() - np.triu(unanswered[:, rows]).sum())
     return asked, missing

@@ -27,7 +27,7 @@ class PromptPool:
     payoffs : float64 [S, S], skew-symmetric, NaN where no judgement could be had.
     log_reference : float64 [S], log-probability under the starting model.
     log_seen : float64 [S], log-probability of having been drawn at all so far.
-    log_previous : float64 [S], log-probability in the round that last visited the prompt.
+    failures : int [S], visits at which a judgement of this response did not come.
     visits : rounds that sampled this prompt.
     draws_total : responses sampled for this prompt.
     """
@@ -39,7 +39,7 @@ class PromptPool:
         self.payoffs: FloatArray = np.zeros((0, 0))
         self.log_reference: FloatArray = np.zeros(0)
         self.log_seen: FloatArray = np.zeros(0)
-        self.log_previous: FloatArray = np.zeros(0)
+        self.failures = np.zeros(0, dtype=np.int64)
         self.visits = 0
         self.draws_total = 0
         self._place: dict[tuple[int, ...], int] = {}
@@ -63,7 +63,7 @@ class PromptPool:
         blank = np.full(added, np.nan)
         self.log_reference = np.concatenate([self.log_reference, blank])
         self.log_seen = np.concatenate([self.log_seen, blank])
-        self.log_previous = np.concatenate([self.log_previous, blank])
+        self.failures = np.concatenate([self.failures, np.zeros(added, dtype=np.int64)])
         self.draws = np.zeros(size, dtype=np.int64)
         for row in tokens:
             self.draws[self._place[row]] += 1
@@ -94,7 +94,7 @@ class PromptPool:
         self.texts = [self.texts[i] for i in chosen]
         self._place = {row: i for i, row in enumerate(self.tokens)}
         self.payoffs = self.payoffs[np.ix_(chosen, chosen)]
-        for name in ("draws", "log_reference", "log_seen", "log_previous"):
+        for name in ("draws", "log_reference", "log_seen", "failures"):
             setattr(self, name, getattr(self, name)[chosen])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -110,7 +110,7 @@ class PromptPool:
             "payoffs": self.payoffs,
             "log_reference": self.log_reference,
             "log_seen": self.log_seen,
-            "log_previous": self.log_previous,
+            "failures": self.failures,
         }
         return plain, arrays
 
@@ -122,7 +122,8 @@ class PromptPool:
         pool.texts = list(plain["texts"])
         pool.visits, pool.draws_total = plain["visits"], plain["draws_total"]
         pool.draws = np.asarray(arrays["draws"], dtype=np.int64)
-        for name in ("payoffs", "log_reference", "log_seen", "log_previous"):
+        pool.failures = np.asarray(arrays["failures"], dtype=np.int64)
+        for name in ("payoffs", "log_reference", "log_seen"):
             setattr(pool, name, np.asarray(arrays[name], dtype=np.float64))
         pool._place = {row: i for i, row in enumerate(pool.tokens)}
         return pool

@@ -36,7 +36,7 @@ class RegressionBatch:
 
     def padded(self, values: torch.Tensor) -> torch.Tensor:
         """Flat [N] -> [B, M], 0 in the padding."""
-        return torch.zeros_like(self.target).index_put((self.rows, self.columns), values)
+        return torch.zeros_like(self.target).index_put((self.rows, self.columns), values.to(self.target.dtype))
 
 
 def regress(

@@ -25,7 +25,7 @@ from rebel_pref.selfplay.config import PoolConfig
 from rebel_pref.selfplay.pool import PromptPool
 from rebel_pref.targets import StageTarget, regression_target
 
-__all__ = ["JudgedBatch", "batch_pools", "choose_regressed", "stage_target"]
+__all__ = ["JudgedBatch", "batch_pools", "can_be_regressed", "choose_regressed", "stage_target"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +50,23 @@ class JudgedBatch:
     left_out: int
 
 
+def can_be_regressed(pool: PromptPool, first_half: np.ndarray, second_half: np.ndarray, config: PoolConfig) -> bool:
+    """Whether enough of a prompt's judgements came for a relative reward: two judged responses, and opponents.
+
+    The halves say how often each entry was drawn to be regressed and, for "fresh" weights, as an opponent.
+    """
+    kept = drop_unjudged(pool.payoffs)
+    if config.weights == "fresh":
+        return bool((first_half[kept] > 0).any() and (second_half[kept] > 0).any())
+    # One response alone, drawn K times, asks for nothing and does no harm.
+    return len(kept) > 1 or len(pool) == 1
+
+
 def batch_pools(
     pools: Sequence[PromptPool],
     log_probs: Mapping[str, Sequence[np.ndarray]],
     config: PoolConfig,
+    *,
     second_half: Sequence[np.ndarray] | None = None,
 ) -> JudgedBatch:
     """Pad pools to one batch and weigh their responses.
@@ -66,8 +79,6 @@ def batch_pools(
     entries = tuple(tuple(drop_unjudged(pool.payoffs)) for pool in pools)
     left_out = sum(len(pool) - len(kept) for pool, kept in zip(pools, entries, strict=True))
     size = max(len(kept) for kept in entries)
-    if min(len(kept) for kept in entries) == 0:
-        raise ValueError("every judgement of a prompt is missing: the oracle answers none of its comparisons")
     payoffs = torch.zeros(len(pools), size, size, dtype=torch.float64)
     mask = torch.zeros(len(pools), size, dtype=torch.bool)
     for b, (pool, kept) in enumerate(zip(pools, entries, strict=True)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from rebel_pref.policies.policy import Policy, Rollouts
 from rebel_pref.preferences import PreferenceOracle, preferences_from_payoffs
 from rebel_pref.selfplay.checkpoints import (
     Checkpoint,
+    difference,
     latest_checkpoint,
     load_optimizer_tensors,
     optimizer_tensors,
@@ -36,7 +38,7 @@ from rebel_pref.selfplay.magnet import move_magnet
 from rebel_pref.selfplay.pool import PromptPool
 from rebel_pref.selfplay.rollouts import prompts_of_round, sample_responses, stream
 from rebel_pref.selfplay.step import RegressionBatch, regress
-from rebel_pref.selfplay.targets import JudgedBatch, batch_pools, choose_regressed, stage_target
+from rebel_pref.selfplay.targets import JudgedBatch, batch_pools, can_be_regressed, choose_regressed, stage_target
 
 __all__ = ["SelfPlayTrainer"]
 
@@ -100,6 +102,8 @@ class SelfPlayTrainer:
                 f"{self.per_round} prompts a round cannot be dealt to {self.accelerator.num_processes} processes: "
                 "raise sampling.prompts_per_round or start fewer processes"
             )
+        # Moving to the device before the copies are made, so that they are there too.
+        policy.module.to(self.accelerator.device)
         self.reference = policy.frozen_copy()
         self.magnet = policy.frozen_copy() if self._magnet_moves else self.reference
         self.previous: Policy | None = None
@@ -132,6 +136,8 @@ class SelfPlayTrainer:
             self.out.mkdir(parents=True, exist_ok=True)
             for name in ("metrics.jsonl", "samples.jsonl"):
                 (self.out / name).unlink(missing_ok=True)
+            # Later rounds of an old run would outlive this one's checkpoints and be resumed from.
+            shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         if self.config.trackers:
             self.accelerator.init_trackers("rebel_pref")
         if self.counts["rounds_done"] == 0:
@@ -163,13 +169,14 @@ class SelfPlayTrainer:
         fresh = config.pool.weights == "fresh"
         drawn = sample_responses(self.policy, self.prompts, mine, (1 + fresh) * count, number, self.seed)
         queries, missing, halves = self._enter(mine, drawn, count)
+        mine, halves = self._usable(mine, halves)
         pools = [self.pools[index] for index in mine]
         log_probs = self._log_probs_of(pools, mine)
         for pool, current in zip(pools, log_probs["current"], strict=True):
             pool.record_visit(current, count)
 
         # Turning judgements into targets, stage by stage, each regressed from the current policy.
-        batch = batch_pools(pools, log_probs, config.pool, [h[1] for h in halves] if fresh else None)
+        batch = batch_pools(pools, log_probs, config.pool, second_half=[h[1] for h in halves] if fresh else None)
         chosen = [
             choose_regressed(
                 batch, b, config.pool, halves[b][0], pool.log_reference, stream(self.seed, "regressed", number, index)
@@ -207,10 +214,7 @@ class SelfPlayTrainer:
         if algorithm.uses("previous"):
             self.previous = upcoming_previous
         for pool, current in zip(pools, log_probs["current"], strict=True):
-            pool.log_previous = current
-            if not config.pool.keeps:
-                pool.keep([])
-            elif len(pool) > config.pool.capacity:
+            if config.pool.keeps and len(pool) > config.pool.capacity:
                 pool.keep(np.sort(np.argsort(-current, kind="stable")[: config.pool.capacity]).tolist())
         self._exchange_pools(mine)
 
@@ -225,10 +229,27 @@ class SelfPlayTrainer:
             "anchor_coverage": float(self._anchor_mass(stage.anchor, batch).sum()),
             "effective_sample_size": float(batch.weights.effective_sample_size.sum()),
             "pool_size": sum(len(kept) for kept in batch.entries),
-            "entropy": -float(regression.log_current[: len(regression.rollouts)].double().mean()) * len(mine),
+            # Of the policy, from its own draws: the mean of -log pi over the K of each prompt.
+            "entropy": -sum(float(h[0] @ own) / count for h, own in zip(halves, log_probs["current"], strict=True)),
             "step_certificate": 0.0 if certificate is None else float(certificate.max()),
         }
         return self._total(sums)
+
+    def _usable(
+        self, mine: Sequence[int], halves: Sequence[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]:
+        """Leave out the prompts whose judgements did not come; their draws stay in the pool."""
+        usable = [
+            (index, own)
+            for index, own in zip(mine, halves, strict=True)
+            if can_be_regressed(self.pools[index], own[0], own[1], self.config.pool)
+        ]
+        if not usable:
+            raise ValueError(
+                f"the oracle judged none of the round's {len(mine)} prompts (first {self.prompts[mine[0]]!r}): "
+                "check that it is up; the last checkpoint is intact"
+            )
+        return [index for index, _ in usable], [own for _, own in usable]
 
     def _enter(
         self, mine: Sequence[int], drawn: Rollouts, count: int
@@ -239,6 +260,8 @@ class SelfPlayTrainer:
         for b, index in enumerate(mine):
             rows = [i for i, k in enumerate(drawn.prompt_index) if k == b]
             pool = self.pools.setdefault(index, PromptPool())
+            if not self.config.pool.keeps:
+                pool.keep([])  # Here rather than after the round, whose draws samples.jsonl still shows.
             new = pool.add([drawn.tokens[i] for i in rows], [drawn.texts[i] for i in rows])
             if new:
                 texts = Rollouts(
@@ -386,10 +409,13 @@ class SelfPlayTrainer:
             self.progress(metrics)
 
     def _log_samples(self, round_number: int) -> None:
-        """Who beat whom: for each pooled prompt, the likeliest draws of the round with their verdicts."""
+        """Who beat whom: for each prompt of the round, its most frequent draws with their verdicts."""
         assert self.out is not None
+        visited = (
+            prompts_of_round(len(self.prompts), self.per_round, round_number - 1, self.seed) if round_number else ()
+        )
         with (self.out / "samples.jsonl").open("a", encoding="utf-8") as stream:
-            for index in sorted(self.pools):
+            for index in visited:
                 pool = self.pools[index]
                 drawn = sorted(np.flatnonzero(pool.draws > 0).tolist(), key=lambda i: -int(pool.draws[i]))[:3]
                 for first, second in ((i, j) for a, i in enumerate(drawn) for j in drawn[a + 1 :]):
@@ -433,9 +459,9 @@ class SelfPlayTrainer:
         progress = checkpoint.progress
         for name, value in self._identity().items():
             if progress[name] != value:
-                difference = _difference(progress[name], value)
+                changed = difference(progress[name], value)
                 raise ValueError(
-                    f"the checkpoint in {self.out} was made with another {name} ({difference}); "
+                    f"the checkpoint in {self.out} was made with another {name} ({changed}); "
                     "resume with the same settings, or start anew"
                 )
         self.accelerator.unwrap_model(self.policy.module).load_state_dict(checkpoint.tensors["module"])
@@ -453,11 +479,3 @@ class SelfPlayTrainer:
         if self.out is not None and self.accelerator.is_main_process:
             for name in ("metrics.jsonl", "samples.jsonl"):
                 trim_log(self.out / name, self.counts["rounds_done"])
-
-
-def _difference(stored: Any, wanted: Any, path: str = "") -> str:
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in wanted:
-            if stored.get(key) != wanted[key]:
-                return _difference(stored.get(key), wanted[key], f"{path}.{key}" if path else str(key))
-    return f"{path + ' = ' if path else ''}{stored!r}, now {wanted!r}"[:200]
