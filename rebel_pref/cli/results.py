@@ -60,6 +60,11 @@ class RunResult:
         return {**named, "last": self.evaluator.last, "magnet": self.magnet, "average": self.evaluator.average}
 
 
+_REPORTED = ("exploitability", "completions", "queries", "seconds", "seed", "versions")
+_TITLES = {
+    "blotto": "Colonel Blotto in text: self-play towards a minimax winner",
+    "rock-paper-scissors": "Rock-paper-scissors in words: self-play towards a minimax winner",
+}
 _NAMES = {
     "start": "start",
     "bradley_terry": "Bradley-Terry, last",
@@ -110,10 +115,8 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
     figures = _draw(out, result, winners)
     write_report(
         out / "report.html",
-        title=f"{game.games[0].labels[0].count(' ') + 1}-field Blotto in text: self-play to a minimax winner"
-        if result.config.game.name == "blotto"
-        else "Rock-paper-scissors in words: self-play to a minimax winner",
-        summary={**summary, "certified": "last"},
+        title=_TITLES[result.config.game.name],
+        summary={**{key: summary[key] for key in _REPORTED}, "certified": "last", **_facts(summary)},
         table=rows,
         figures=figures,
         samples=_samples(out / "samples.jsonl"),
@@ -132,6 +135,29 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
         )
     display.line(f"written: {out}/summary.json, report.html, model/, figures/, metrics.jsonl, samples.jsonl")
     return summary
+
+
+def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
+    """What the report says of a run beside the contract's numbers, in words."""
+    facts = {"legal completions": f"{100 * summary['legal']:.1f} %"}
+    models = summary["preference_models"]
+    if models:
+        facts["votes"] = f"{models['votes']:,.0f}"
+    for name, title in (("hybrid", "hybrid model"), ("bradley_terry", "Bradley-Terry model")):
+        if f"{name}_equilibrium" in summary:
+            best = summary[f"{name}_equilibrium"]
+            facts[f"{title}, held-out pairs"] = (
+                f"{100 * models[f'{name}_held_out_accuracy']:.1f} % of noisy votes, "
+                f"{100 * models[f'{name}_true_accuracy']:.1f} % of true verdicts"
+            )
+            facts[f"{title}, at its best tau"] = (
+                f"{best['best_regularization']:g}: a best responder wins "
+                f"{50 + 50 * best['at_best_regularization']:.1f} % "
+                "against its regularised equilibrium"
+            )
+    if summary["missing_judgements"]:
+        facts["missing judgements"] = f"{summary['missing_judgements']:,}"
+    return facts
 
 
 def best_regularization(game: TextGame, tables: Sequence[FloatArray]) -> tuple[float, float]:

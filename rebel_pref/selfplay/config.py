@@ -192,8 +192,13 @@ class SelfPlayConfig:
             )
         if self.pool.keeps and self.pool.capacity < self.pool.regressed:
             raise ValueError(f"pool.capacity = {self.pool.capacity} is below pool.regressed = {self.pool.regressed}")
-        if self.checkpoint_every < 0:
-            raise ValueError(f"checkpoint_every must not be negative, got {self.checkpoint_every}")
+        not_negative = {
+            "checkpoint_every": self.checkpoint_every,
+            "optimization.final_share": self.optimization.final_share,
+        }
+        for name, value in not_negative.items():
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
         if self.algorithm.name not in ALGORITHMS:
             raise ValueError(f"algorithm.name is {self.algorithm.name!r}; known algorithms: {', '.join(ALGORITHMS)}")
         self.algorithm.build()

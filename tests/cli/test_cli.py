@@ -342,6 +342,17 @@ def test_another_setting_is_not_resumed(run_folder, tmp_path, capsys):
     assert (out / "summary.json").read_bytes() == summary
 
 
+def test_another_game_is_not_resumed(run_folder, tmp_path, capsys):
+    """Settings outside the trainer count too, and the refused run's own config.yaml stays as it was."""
+    out = tmp_path / "game"
+    shutil.copytree(run_folder, out)
+    kept = (out / "config.yaml").read_bytes()
+    code, _, err = call(capsys, "train", *TINY, "--out", out, "--resume", "true", "--preferences.flip", "0.2")
+    assert code == 2
+    assert "preferences.flip = 0.1, now 0.2" in err.splitlines()[-1]
+    assert (out / "config.yaml").read_bytes() == kept
+
+
 def test_the_true_judge_as_oracle_in_training(tmp_path, capsys):
     """No votes, no preference model, no contrast: only the game and the trainer; the folder is the one asked for."""
     out = tmp_path / "deep" / "judge"

@@ -174,6 +174,37 @@ def test_missing_judgements_in_training(weights):
                 assert np.isnan(pool.payoffs[i, j]) == silent, (GAME.prompts[index], first, second)
 
 
+class Mute:
+    """Answers nothing at all, or nothing about one prompt."""
+
+    def __init__(self, *prompts):
+        self.prompts = prompts
+
+    def prefer(self, prompts, responses, opponents=None):
+        answer = GAME.prefer(prompts, responses, opponents)
+        for b, prompt in enumerate(prompts):
+            if not self.prompts or prompt in self.prompts:
+                answer[b] = np.nan
+        return answer
+
+
+def test_an_oracle_that_answers_nothing_stops_the_run():
+    """No relative reward at all is no training: an error, rather than rounds that look perfect."""
+    with pytest.raises(ValueError, match=r"the oracle judged none of the round's .* check that it is up"):
+        ran(CONFIG, Mute(), rounds=2)
+
+
+@pytest.mark.parametrize("weights", ["group", "fresh", "exact", "horvitz_thompson"])
+def test_a_prompt_without_judgements_is_left_out(weights):
+    """The other prompts train; the silent one keeps its draws, all of them unjudged."""
+    config = replace(CONFIG, pool=replace(CONFIG.pool, weights=weights))
+    trainer, history = ran(replace(config, rounds=3), Mute(GAME.prompts[0]), rounds=3)
+    assert all(np.isfinite(metrics["loss"]) for metrics in history[1:])
+    off_diagonal = ~np.eye(len(trainer.pools[0]), dtype=bool)
+    assert len(trainer.pools[0]) > 1 and np.isnan(trainer.pools[0].payoffs[off_diagonal]).all()
+    assert not np.isnan(trainer.pools[1].payoffs).any()
+
+
 def exact_tabular(name, logits):
     """All three words in the pool from the first round, uniform base, 400 inner steps: the target is met."""
     row = row_config(name)
