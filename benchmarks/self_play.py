@@ -118,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             rows.append({"row": name, "seed": seed, **measure(start, game, settings, seed)})
             print({key: round(value, 2) if isinstance(value, float) else value for key, value in rows[-1].items()})
+    if not rows:
+        parser.error(f"--only {' '.join(arguments.only)} matches none of: {'; '.join(variants(default))}")
     names = list(dict.fromkeys(row["row"] for row in rows))
     numbers = ("last", "average", "legal", "completions", "queries", "cpu_seconds")
     table = []

@@ -142,6 +142,7 @@ class HybridPreferenceModel(PreTrainedModel):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """Load what :meth:`save_pretrained` wrote, tokenizer included; options as in transformers."""
+        kwargs.setdefault("use_safetensors", True)
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.tokenizer = serving.load_tokenizer(pretrained_model_name_or_path)

@@ -25,23 +25,36 @@ class FitConfig:
 
     Attributes
     ----------
-    steps : optimiser steps.
-    batch_size : comparisons a step.
-    comparisons_per_prompt : comparisons of one prompt that travel in one batch, where there are as many. Each
+    steps
+        optimiser steps.
+    batch_size
+        comparisons a step.
+    comparisons_per_prompt
+        comparisons of one prompt that travel in one batch, where there are as many. Each
         distinct response of a batch is encoded once, so a small pool of responses is cheaper in large groups.
-    learning_rate : peak; linear warm-up over `warmup_steps`, then cosine decay to 0.
-    weight_decay : of AdamW, on matrices only.
-    disc_shrinkage : gamma of the penalty ``gamma * mean_y sum_l (lambda_l a_l)^2 + b_l^2``, which pulls the
+    learning_rate
+        peak; linear warm-up over `warmup_steps`, then cosine decay to 0.
+    warmup_steps
+        steps of the linear warm-up.
+    weight_decay
+        of AdamW, on matrices only.
+    disc_shrinkage
+        gamma of the penalty ``gamma * mean_y sum_l (lambda_l a_l)^2 + b_l^2``, which pulls the
         model towards Bradley-Terry.
-    label_noise : nu in [0, 1/2), the probability of a flipped vote that the loss reckons with:
+    label_noise
+        nu in [0, 1/2), the probability of a flipped vote that the loss reckons with:
         P(vote) = nu + (1 - 2 nu) sigmoid(s). The fitted logits are then those of the judge without the flips.
         0 fits the votes as they are. The loss is flat where a logit is large and wrong, so that a learning
         rate which is too high leaves confident mistakes behind; lower it, or add a little disc_shrinkage.
-    gradient_clip : largest gradient norm.
-    evaluate_every : steps between looks at the held-out log-loss; None means only at the end.
-    patience : looks without progress after which to stop; None means never. With looks, the best weights
+    gradient_clip
+        largest gradient norm.
+    evaluate_every
+        steps between looks at the held-out log-loss; None means only at the end.
+    patience
+        looks without progress after which to stop; None means never. With looks, the best weights
         are kept.
-    seed : order of the batches, and dropout where the backbone has any.
+    seed
+        order of the batches, and dropout where the backbone has any.
     """
 
     steps: int = 2500

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
-    "explained_share",
     "group_gradient_weights",
     "pairwise_loss",
     "pairwise_residuals",
@@ -63,13 +62,3 @@ def group_gradient_weights(error: Any, weights: Any | None = None, *, residual: 
     if weights is None:
         return 4.0 * (error - error.mean(-1)[..., None]) / (error.shape[-1] - 1)
     return 4.0 * weights * (error - (weights * error).sum(-1)[..., None])
-
-
-def explained_share(log_ratio: Any, target: Any, weights: Any) -> Any:
-    """How much of a target a step achieved: ``1 - Var_v(log_ratio - target) / Var_v(target)``, [..., K] -> [...].
-
-    1 is a perfect fit, 0 what standing still scores, negative worse than standing still.
-    """
-    moved = weighted_pairwise_loss(log_ratio - target, weights)
-    wanted = weighted_pairwise_loss(target, weights)
-    return 1.0 - moved / (wanted + 1e-30)

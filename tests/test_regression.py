@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 import rebel_pref as rp
 from rebel_pref.regression import (
-    explained_share,
     group_gradient_weights,
     pairwise_loss,
     pairwise_residuals,
@@ -92,16 +91,6 @@ def test_a_group_split_over_microbatches_keeps_its_gradient(name):
     for part in (slice(0, 1), slice(1, 5), slice(5, 7)):
         split += torch.autograd.grad((c[part] * torch.tanh(features[part] @ theta)).sum(), theta)[0]
     np.testing.assert_allclose(split.numpy(), whole.numpy(), atol=1e-13)
-
-
-def test_explained_share():
-    """Moving f times a target leaves (1 - f)^2 of its variance: share 1 - (1 - f)^2; opposite moves are negative."""
-    rng = np.random.default_rng(3)
-    target, weights = rng.normal(size=6), rng.dirichlet(np.ones(6))
-    for moved, share in [(1.0, 1.0), (0.0, 0.0), (0.5, 0.75), (2.0, 0.0), (-1.0, -3.0)]:
-        # A constant in the log-ratio is not a miss: log Z.
-        assert explained_share(moved * target + 5.0, target, weights) == pytest.approx(share, abs=1e-12)
-    assert explained_share(np.zeros(6), np.zeros(6), weights) == 1.0
 
 
 ETA, TAU = 0.7, 0.3

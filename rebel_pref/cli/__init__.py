@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from jsonargparse import ArgumentError
 
-    bad_input = (ArgumentError, ValueError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    bad_input = (ArgumentError, ValueError, OSError)
     try:
         module = importlib.import_module(f"rebel_pref.cli.{command}")
         return int(module.run(rest))
@@ -51,13 +51,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.name is None or error.name.split(".")[0] in ("rebel_pref", "preference_models"):
             raise
         message = f"{command} needs the package {error.name}: pip install 'rebel_pref[llm]'"
+    except BrokenPipeError:  # The reader (head, less) has what it wanted.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FloatingPointError as error:  # It ran, and left the numbers that can be trusted.
+        print(f"rebel-pref {command}: {_one_line(error)}", file=sys.stderr)
+        return 1
     except bad_input as error:
         if os.environ.get("REBEL_PREF_TRACEBACK"):
             raise
         message = _one_line(error)
-    except BrokenPipeError:  # The reader (head, less) has what it wanted.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     print(f"rebel-pref {command}: {message}", file=sys.stderr)
     return 2
 

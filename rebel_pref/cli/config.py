@@ -135,6 +135,8 @@ class TrainConfig:
         "fitted", the hybrid model, or "judge", the true judge in its place (for comparison).
     contrast
         run the same trainer on the Bradley-Terry scores too.
+    overwrite
+        start anew in a folder that holds a run, which is deleted.
     resume
         go on from the last checkpoint in `out`.
     game
@@ -153,6 +155,7 @@ class TrainConfig:
     model: str | None = None
     oracle: Literal["fitted", "judge"] = "fitted"
     contrast: bool = True
+    overwrite: bool = False
     resume: bool = False
     game: GameConfig = field(default_factory=GameConfig)
     start: StartConfig = field(default_factory=StartConfig)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,7 +17,8 @@ class Display:
     """Writes to standard output; silent on every process but the main one."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(quiet=quiet, highlight=False)
+        # Where nobody watches (a file, a pipe) rich assumes 80 columns, and breaks the closing table for it.
+        self.console = Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 100)
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 

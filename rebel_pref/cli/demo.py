@@ -10,5 +10,5 @@ __all__ = ["run"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """``rebel-pref train blotto --out runs/demo``; further flags are passed on."""
-    return train.run(["blotto", "--out", "runs/demo", *argv])
+    """``rebel-pref train blotto --out runs/demo``, anew each time unless resumed; further flags are passed on."""
+    return train.run(["blotto", "--out", "runs/demo", "--overwrite", "true", *argv])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class RunResult:
     magnet: list[FloatArray]
     evaluator: TextGameEvaluator
     bradley_terry: TextGameEvaluator | None
-    preference_report: Mapping[str, float]
+    preference_report: Mapping[str, float | None]
     preference_tables: Mapping[str, Sequence[FloatArray]]
     counts: Mapping[str, int]
     seconds: float
@@ -146,10 +146,7 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     for name, title in (("hybrid", "hybrid model"), ("bradley_terry", "Bradley-Terry model")):
         if f"{name}_equilibrium" in summary:
             best = summary[f"{name}_equilibrium"]
-            facts[f"{title}, held-out pairs"] = (
-                f"{100 * models[f'{name}_held_out_accuracy']:.1f} % of noisy votes, "
-                f"{100 * models[f'{name}_true_accuracy']:.1f} % of true verdicts"
-            )
+            facts[title] = held_out_words(models, name)
             facts[f"{title}, at its best tau"] = (
                 f"{best['best_regularization']:g}: a best responder wins "
                 f"{50 + 50 * best['at_best_regularization']:.1f} % "
@@ -158,6 +155,17 @@ def _facts(summary: Mapping[str, Any]) -> dict[str, str]:
     if summary["missing_judgements"]:
         facts["missing judgements"] = f"{summary['missing_judgements']:,}"
     return facts
+
+
+def held_out_words(report: Mapping[str, float | None], name: str) -> str:
+    """How well a fitted model names the winner of pairs that it has not seen."""
+    noisy, true = (report[f"{name}_{kind}_accuracy"] for kind in ("held_out", "true"))
+    shares = [
+        f"{100 * share:.1f} % of {what}"
+        for share, what in ((noisy, "noisy votes"), (true, "true verdicts"))
+        if share is not None
+    ]
+    return f"held-out pairs: {', '.join(shares) or 'none decided'}"
 
 
 def best_regularization(game: TextGame, tables: Sequence[FloatArray]) -> tuple[float, float]:
@@ -191,8 +199,15 @@ def versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     import platform
 
-    names = ("numpy", "scipy", "torch", "transformers", "accelerate")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    names = ("rebel_pref", "numpy", "scipy", "torch", "transformers", "accelerate")
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # Run from a checkout that is not installed.
+        return "not installed"
 
 
 def _fitted_exploitability(game: TextGame, tables: Sequence[FloatArray], tau: float) -> float:

@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jsonargparse
 import numpy as np
@@ -42,7 +43,7 @@ from preference_models.comparisons import Comparisons
 from preference_models.training import FitConfig
 from rebel_pref.cli.config import TrainConfig, recipe_path, recipes
 from rebel_pref.cli.console import Display
-from rebel_pref.cli.results import RunResult, write_results
+from rebel_pref.cli.results import RunResult, held_out_words, write_results
 from rebel_pref.games import TextGame
 from rebel_pref.policies import LanguageModelPolicy, fit_supervised, tiny_language_model
 from rebel_pref.preferences import PreferenceOracle
@@ -53,10 +54,11 @@ __all__ = ["parse", "run", "train"]
 
 
 def run(argv: Sequence[str]) -> int:
-    """Parse the command line and train."""
+    """Parse the command line and train; 1 if the last iterate is no less exploitable than the start."""
     name, config = parse(argv)
-    train(config, Path(config.out or f"runs/{name}"))
-    return 0
+    out = Path(config.out or f"runs/{name}")
+    summary = train(dataclasses.replace(config, out=str(out)), out)
+    return 0 if summary is None or summary["exploitability"]["last"] < summary["exploitability"]["start"] else 1
 
 
 def parse(argv: Sequence[str]) -> tuple[str, TrainConfig]:
@@ -81,8 +83,8 @@ def parse(argv: Sequence[str]) -> tuple[str, TrainConfig]:
         name = path.stem
     else:
         name = "run"
-        if not rest:
-            raise ValueError(f"say what to train: a recipe ({', '.join(recipes())}) or a YAML file")
+        if not any(flag.startswith(("-h", "--help", "--config", "--print_config")) for flag in rest):
+            raise ValueError(f"say first what to train: a recipe ({', '.join(recipes())}) or a YAML file")
     parsed = parser.instantiate(parser.parse_args(rest))
     settings = {key: value for key, value in vars(parsed).items() if key != "config"}
     return name, TrainConfig(**settings)
@@ -92,24 +94,23 @@ def parse(argv: Sequence[str]) -> tuple[str, TrainConfig]:
 class _FittedModels:
     hybrid: HybridPreferenceModel
     bradley_terry: BradleyTerryModel
-    report: dict[str, float]
+    report: dict[str, float | None]
 
 
-def train(config: TrainConfig, out: Path) -> RunResult:
-    """Run the five stages; see the module. Returns what the closing table shows."""
+def train(config: TrainConfig, out: Path) -> dict[str, Any] | None:
+    """Run the five stages; see the module. Returns summary.json, on the main process."""
     started = time.perf_counter()
     torch.set_num_threads(config.threads)
     transformers.utils.logging.disable_progress_bar()  # Its bars for small files would break up ours.
     config.self_play.check()
-    state = PartialState()
+    state = PartialState(cpu=not torch.accelerator.is_available())
     settings = yaml.safe_dump(json.loads(json.dumps(dataclasses.asdict(config))), sort_keys=False)
     display = Display(quiet=not state.is_main_process)
-    if state.is_main_process:
-        _prepare_folder(out, settings, resume=config.resume)
-    state.wait_for_everyone()
-
-    # The game: prompts, legal completions and the true judge.
+    # The game: prompts, legal completions and the true judge. Built before anything is written.
     game = config.game.build()
+    if state.is_main_process:
+        _prepare_folder(out, settings, resume=config.resume, overwrite=config.overwrite)
+    state.wait_for_everyone()
     sizes = sorted({len(one) for one in game.games})
     display.stage("game", f"{len(game.prompts)} prompts, {'-'.join(map(str, sizes))} legal completions each")
 
@@ -129,6 +130,7 @@ def train(config: TrainConfig, out: Path) -> RunResult:
         contrast = _self_play(config, game, fitted.bradley_terry, out / "bradley_terry", display, "Bradley-Terry")[1]
 
     # The certificate.
+    summary = None
     result = RunResult(
         game=game,
         config=config,
@@ -145,10 +147,10 @@ def train(config: TrainConfig, out: Path) -> RunResult:
     )
     if state.is_main_process:
         assert isinstance(trainer.policy, LanguageModelPolicy)
-        trainer.policy.save(out / "model")
-        write_results(out, result, settings, display)
+        _whole(out / "model", trainer.policy.save)
+        summary = write_results(out, result, settings, display)
     state.wait_for_everyone()
-    return result
+    return summary
 
 
 def _make_start(config: TrainConfig, game: TextGame, folder: Path, display: Display) -> None:
@@ -216,7 +218,7 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
     size = {"hidden": settings.hidden_size, "max_length": longest, "seed": config.seed}
     hybrid = small_hybrid_model(tokenizer, num_discs=settings.num_discs, **size)
     bradley_terry = small_bradley_terry_model(tokenizer, **size)
-    report: dict[str, float] = {"votes": float(len(comparisons))}
+    report: dict[str, float | None] = {"votes": float(len(comparisons))}
     fits: tuple[tuple[str, HybridPreferenceModel | BradleyTerryModel, FitConfig], ...] = (
         ("hybrid", hybrid, settings.hybrid),
         ("bradley_terry", bradley_terry, settings.bradley_terry),
@@ -225,14 +227,13 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
         with display.progress(name.replace("_", "-"), fit.steps) as advance:
             done = fit_preference_model(model, training, held_out, fit, truth=truth, progress=_ignoring_loss(advance))
         report |= {
-            f"{name}_held_out_accuracy": done.held_out_accuracy or 0.0,
-            f"{name}_true_accuracy": done.truth_accuracy or 0.0,
-            f"{name}_held_out_log_loss": done.held_out_log_loss or 0.0,
+            f"{name}_held_out_accuracy": done.held_out_accuracy,
+            f"{name}_true_accuracy": done.truth_accuracy,
+            f"{name}_held_out_log_loss": done.held_out_log_loss,
         }
         display.stage(
             name.replace("_", "-"),
-            f"held-out pairs: {100 * report[f'{name}_held_out_accuracy']:.1f} % of noisy votes, "
-            f"{100 * report[f'{name}_true_accuracy']:.1f} % of true verdicts",
+            held_out_words(report, name),
         )
     write_text(out / "preferences.json", json.dumps(report, indent=1))
     _whole(bradley_terry_folder, bradley_terry.save_pretrained)
@@ -323,38 +324,42 @@ def _tables(model: PreferenceOracle, game: TextGame) -> list[np.ndarray]:
     return [model.prefer([prompt], [one.labels])[0] for prompt, one in zip(game.prompts, game.games, strict=True)]
 
 
-def _prepare_folder(out: Path, settings: str, *, resume: bool) -> None:
+def _prepare_folder(out: Path, settings: str, *, resume: bool, overwrite: bool) -> None:
+    """Make the run's folder. A run that is there is resumed or deleted only if that was asked for."""
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"the run's folder {out} is a file; choose another with --out")
     stored = out / "config.yaml"
     if resume and stored.exists():
         _check_same(yaml.safe_load(stored.read_text(encoding="utf-8")), yaml.safe_load(settings), out)
         return
-    # A new run leaves nothing of an old one that could be mistaken for its own.
-    for name in ("start", "preference_model", "preference_model_bradley_terry", "checkpoints", "bradley_terry"):
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("summary.json", "report.html", "metrics.jsonl", "samples.jsonl", "preferences.json"):
-        (out / name).unlink(missing_ok=True)
+    if out.exists() and any(out.iterdir()):
+        if not stored.exists():
+            raise ValueError(f"{out} is not empty and holds no run; choose another folder with --out")
+        if not overwrite:
+            raise ValueError(
+                f"{out} holds a run: --resume true goes on with it, --overwrite true deletes it and starts anew"
+            )
+        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "config.yaml", settings)
+    write_text(stored, settings)
 
 
 def _check_same(stored: dict[str, object], wanted: dict[str, object], out: Path) -> None:
     """Refuse to resume with settings that would mix two runs; where it runs and on how many threads may change."""
     for name, value in wanted.items():
-        if name not in ("out", "threads", "resume") and stored.get(name) != value:
+        if name not in ("out", "threads", "resume", "overwrite") and stored.get(name) != value:
             raise ValueError(
                 f"{out} holds a run with other settings: {difference(stored.get(name), value, name)}; resume "
                 "with the same ones (its config.yaml is a recipe), or give another --out"
             )
 
 
-def _whole(folder: Path, save: object) -> None:
+def _whole(folder: Path, save: Callable[[Path], object]) -> None:
     """Write a folder under another name and rename it, so that one that exists is whole."""
     staging = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
-    assert callable(save)
     save(staging)
+    shutil.rmtree(folder, ignore_errors=True)
     staging.rename(folder)
 
 

@@ -62,7 +62,8 @@ class ResponseScorer(torch.nn.Module):
         # Float32 from here on: sums of half-precision log-probabilities are off by whole nats.
         log_probs = torch.log_softmax(torch.cat(steps, dim=1).float() / self.temperature, dim=-1)
         chosen = log_probs.gather(-1, response_ids[..., None])[..., 0]
-        return (chosen * response_mask).sum(-1)
+        # Not a product: a token that the model rules out (-inf) may be what pads another row.
+        return chosen.masked_fill(response_mask == 0, 0.0).sum(-1)
 
 
 class LanguageModelPolicy:
@@ -110,9 +111,16 @@ class LanguageModelPolicy:
         max_new_tokens: int,
         temperature: float = 1.0,
         trust_remote_code: bool = False,
+        dtype: torch.dtype = torch.float32,
     ) -> LanguageModelPolicy:
-        """Load a checkpoint folder or a hub id; code that comes with a model runs only if the user says so."""
-        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, use_safetensors=True)
+        """Load a checkpoint folder or a hub id; code that comes with a model runs only if the user says so.
+
+        The weights are float32 unless `dtype` says otherwise, whatever the checkpoint holds: small steps
+        round away in half precision, so the trainer refuses a half-precision learner.
+        """
+        model = AutoModelForCausalLM.from_pretrained(
+            path, trust_remote_code=trust_remote_code, use_safetensors=True, dtype=dtype
+        )
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
         return cls(model, tokenizer, max_new_tokens=max_new_tokens, temperature=temperature)
 

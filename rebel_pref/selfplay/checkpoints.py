@@ -61,7 +61,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"round-{checkpoint.progress['rounds_done']:06d}"
     staging = folder / f".{final.name}.{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
+    for left_by_a_kill in folder.glob(".round-*"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     staging.mkdir()
     for name, tensors in checkpoint.tensors.items():
         # Tied weights share memory, which safetensors refuses: every name gets its own copy.

@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 
 from rebel_pref.policies.policy import Policy, Rollouts
-from rebel_pref.regression import explained_share, group_gradient_weights, pointwise_loss, weighted_pairwise_loss
+from rebel_pref.regression import group_gradient_weights, pointwise_loss, weighted_pairwise_loss
 from rebel_pref.selfplay.config import OptimizationConfig
 
 __all__ = ["RegressionBatch", "regress"]
@@ -56,8 +56,8 @@ def regress(
 
     Returns
     -------
-    This process's sums over its prompts: "loss" (before the first step) and "fit" (share of the target's
-    variance achieved after the last), and "grad_norm" of the last step.
+    This process's sums over its prompts: "loss" before the first step, "wanted" (variance of the target) and
+    "left" (what is left of it after the last step); and "grad_norm" of the last step.
     """
     parts = list(batch.rollouts.microbatches(config.microbatch_tokens))
     # accelerate averages gradients over processes; the loss is the mean over the prompts of all of them.
@@ -83,8 +83,9 @@ def regress(
         optimizer.step()
     with torch.no_grad():
         log_ratio = batch.padded(policy.log_probs(batch.rollouts) - batch.log_current)
-        fit = explained_share(log_ratio.double(), batch.target.double(), batch.weights.double())
-    return {"loss": first_loss, "fit": float(fit.sum()), "grad_norm": grad_norm}
+        left = weighted_pairwise_loss(log_ratio - batch.target, batch.weights).sum()
+        wanted = weighted_pairwise_loss(batch.target, batch.weights).sum()
+    return {"loss": first_loss, "left": float(left), "wanted": float(wanted), "grad_norm": grad_norm}
 
 
 def _losses(batch: RegressionBatch, log_ratio: torch.Tensor, residual: str) -> torch.Tensor:

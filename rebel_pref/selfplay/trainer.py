@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,11 +92,24 @@ class SelfPlayTrainer:
         self.algorithm = config.algorithm.build()
         self.per_round = min(config.sampling.prompts_per_round, len(self.prompts))
         # Buffers (rotary frequencies) are constants; broadcasting them would need equal numbers of passes.
+        # Unless told that there is only a CPU, accelerate starts unconnected processes on such a machine.
         self.accelerator = accelerator or Accelerator(
+            cpu=not torch.accelerator.is_available(),
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
             log_with=list(config.trackers) or None,
             project_dir=None if out is None else str(out),
         )
+        if self.accelerator.mixed_precision != "no":
+            raise ValueError(
+                f"mixed precision {self.accelerator.mixed_precision!r} would bias log-ratios: sampled and regressed "
+                "log-probabilities must come from the same arithmetic; launch with mixed_precision no"
+            )
+        narrow = [p.dtype for p in policy.module.parameters() if p.requires_grad and p.dtype.itemsize < 4]
+        if narrow:
+            raise ValueError(
+                f"the learner's weights are {narrow[0]}, in which small steps round away: load it as float32 "
+                "(LanguageModelPolicy.from_pretrained does)"
+            )
         if self.per_round < self.accelerator.num_processes:
             raise ValueError(
                 f"{self.per_round} prompts a round cannot be dealt to {self.accelerator.num_processes} processes: "
@@ -114,7 +127,10 @@ class SelfPlayTrainer:
             betas=tuning.betas,
             weight_decay=tuning.weight_decay,
         )
-        policy.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
+        with warnings.catch_warnings():
+            # accelerate hands every DDP wrapper this argument, which newer torch calls by another name.
+            warnings.filterwarnings("ignore", message=".*broadcast_buffers", category=FutureWarning)
+            policy.module, self.optimizer = self.accelerator.prepare(policy.module, optimizer)
         self.pools: dict[int, PromptPool] = {}
         self.counts: dict[str, int] = {"rounds_done": 0, "completions": 0, "queries": 0, "missing": 0}
 
@@ -129,15 +145,16 @@ class SelfPlayTrainer:
         -------
         Counters: rounds_done, completions, queries (unordered pairs judged), missing (judgements).
         """
-        found = latest_checkpoint(self.out / "checkpoints") if resume and self.out is not None else None
+        found = None if self.out is None else latest_checkpoint(self.out / "checkpoints")
+        if found is not None and not resume:
+            # Its later rounds would outlive this run's checkpoints, and be resumed from.
+            raise ValueError(f"{found} is another run's checkpoint: resume it, or give another folder")
         if found is not None:
             self._restore(read_checkpoint(found))
         elif self.out is not None and self.accelerator.is_main_process:
             self.out.mkdir(parents=True, exist_ok=True)
             for name in ("metrics.jsonl", "samples.jsonl"):
                 (self.out / name).unlink(missing_ok=True)
-            # Later rounds of an old run would outlive this one's checkpoints and be resumed from.
-            shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         if self.config.trackers:
             self.accelerator.init_trackers("rebel_pref")
         if self.counts["rounds_done"] == 0:
@@ -162,18 +179,23 @@ class SelfPlayTrainer:
         config, algorithm = self.config, self.algorithm
         visited = prompts_of_round(len(self.prompts), self.per_round, number, self.seed)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        mine = visited[rank::world]
+        dealt = visited[rank::world]
 
         # Sampling from the current policy, and judging what is new.
         count = config.sampling.completions_per_prompt
         fresh = config.pool.weights == "fresh"
-        drawn = sample_responses(self.policy, self.prompts, mine, (1 + fresh) * count, number, self.seed)
-        queries, missing, halves = self._enter(mine, drawn, count)
-        mine, halves = self._usable(mine, halves)
-        pools = [self.pools[index] for index in mine]
-        log_probs = self._log_probs_of(pools, mine)
+        drawn = sample_responses(self.policy, self.prompts, dealt, (1 + fresh) * count, number, self.seed)
+        queries, missing, halves = self._enter(dealt, drawn, count)
+        pools = [self.pools[index] for index in dealt]
+        log_probs = self._log_probs_of(pools, dealt)
         for pool, current in zip(pools, log_probs["current"], strict=True):
             pool.record_visit(current, count)
+
+        # Leaving out the prompts whose judgements did not come.
+        kept = self._usable(dealt, halves)
+        mine, pools = [dealt[b] for b in kept], [pools[b] for b in kept]
+        halves = [halves[b] for b in kept]
+        log_probs = {name: [rows[b] for b in kept] for name, rows in log_probs.items()}
 
         # Turning judgements into targets, stage by stage, each regressed from the current policy.
         batch = batch_pools(pools, log_probs, config.pool, second_half=[h[1] for h in halves] if fresh else None)
@@ -216,7 +238,7 @@ class SelfPlayTrainer:
         for pool, current in zip(pools, log_probs["current"], strict=True):
             if config.pool.keeps and len(pool) > config.pool.capacity:
                 pool.keep(np.sort(np.argsort(-current, kind="stable")[: config.pool.capacity]).tolist())
-        self._exchange_pools(mine)
+        self._exchange_pools(dealt)
 
         certificate = target.kl_certificate
         sums |= {
@@ -235,21 +257,20 @@ class SelfPlayTrainer:
         }
         return self._total(sums)
 
-    def _usable(
-        self, mine: Sequence[int], halves: Sequence[tuple[np.ndarray, np.ndarray]]
-    ) -> tuple[list[int], list[tuple[np.ndarray, np.ndarray]]]:
-        """Leave out the prompts whose judgements did not come; their draws stay in the pool."""
+    def _usable(self, dealt: Sequence[int], halves: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[int]:
+        """Positions of the dealt prompts that can be regressed; all processes stop if one of them has none."""
         usable = [
-            (index, own)
-            for index, own in zip(mine, halves, strict=True)
+            b
+            for b, (index, own) in enumerate(zip(dealt, halves, strict=True))
             if can_be_regressed(self.pools[index], own[0], own[1], self.config.pool)
         ]
-        if not usable:
+        counts = gather_object([len(usable)]) if self.accelerator.num_processes > 1 else [len(usable)]
+        if min(counts) == 0:
             raise ValueError(
-                f"the oracle judged none of the round's {len(mine)} prompts (first {self.prompts[mine[0]]!r}): "
+                f"the oracle judged none of a process's {len(dealt)} prompts (first {self.prompts[dealt[0]]!r}): "
                 "check that it is up; the last checkpoint is intact"
             )
-        return [index for index, _ in usable], [own for _, own in usable]
+        return usable
 
     def _enter(
         self, mine: Sequence[int], drawn: Rollouts, count: int
@@ -375,7 +396,7 @@ class SelfPlayTrainer:
         prompts = sum(part["prompts"] for part in parts)
         metrics: dict[str, float] = {}
         for name in sums:
-            if name == "prompts":
+            if name in ("prompts", "left"):
                 continue
             values = [part[name] for part in parts]
             if name in ("completions", "queries", "missing"):
@@ -385,6 +406,10 @@ class SelfPlayTrainer:
                 metrics[name] = sum(values)
             elif name in ("step_certificate", "grad_norm"):
                 metrics[name] = max(values)
+            elif name == "wanted":
+                # Of all prompts together: one whose target is nearly constant would swamp a mean of shares.
+                left = sum(part["left"] for part in parts)
+                metrics["fit"] = 1.0 - left / sum(values) if sum(values) > 0.0 else 0.0
             else:
                 metrics[name] = sum(values) / prompts
         metrics["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])

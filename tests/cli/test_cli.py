@@ -194,7 +194,7 @@ def test_solve_missing_file_and_unknown_name(capsys, tmp_path):
         (["solve", "blotto", "--metho", "lp"], "metho"),
         (["solve", "blotto", "--tol", "small"], "small"),
         (["solve", "blotto", "--method", "magic"], "magic"),
-        (["train"], "say what to train: a recipe (blotto"),
+        (["train"], "say first what to train: a recipe (blotto"),
         (["train", "checkers"], "no file and no recipe is called 'checkers'; recipes: blotto"),
         (["train", "blotto", "--self_play.round", "3"], "self_play.round"),
         (["train", "blotto", "--seed", "one"], "one"),
@@ -254,7 +254,9 @@ def test_print_config_can_be_fed_back(capsys, tmp_path):
 def run_folder(tmp_path_factory):
     """A whole run with tiny numbers: 3 words, a 16-wide model, 20 fitting steps, 4 rounds."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert main(["train", *TINY, "--out", str(out)]) == 0
+    code = main(["train", *TINY, "--out", str(out)])
+    measured = json.loads((out / "summary.json").read_text())["exploitability"]
+    assert code == (0 if measured["last"] < measured["start"] else 1)  # 1: ran, but fell short of its start
     return out
 
 
@@ -322,7 +324,7 @@ def test_resuming_a_finished_run_reproduces_its_numbers(run_folder, tmp_path, ca
     """No round is trained again: same summary but for the seconds, same logs, same model to the byte."""
     out = tmp_path / "again"
     shutil.copytree(run_folder, out)
-    assert call(capsys, "train", *TINY, "--out", out, "--resume", "true")[0] == 0
+    assert call(capsys, "train", *TINY, "--out", out, "--resume", "true")[0] < 2
     before, after = (json.loads((folder / "summary.json").read_text()) for folder in (run_folder, out))
     for summary in (before, after):
         del summary["seconds"]
@@ -342,6 +344,31 @@ def test_another_setting_is_not_resumed(run_folder, tmp_path, capsys):
     assert (out / "summary.json").read_bytes() == summary
 
 
+def test_a_run_is_not_overwritten_unasked(run_folder, tmp_path, capsys):
+    """Neither a run nor somebody's other files; with --overwrite a run goes, whole."""
+    out = tmp_path / "run"
+    shutil.copytree(run_folder, out)
+    code, _, err = call(capsys, "train", *TINY, "--out", out)
+    assert code == 2 and "holds a run: --resume true goes on with it, --overwrite true deletes it" in err
+    assert (out / "model" / "model.safetensors").exists()
+    other = tmp_path / "mine"
+    (other / "start").mkdir(parents=True)
+    code, _, err = call(capsys, "train", *TINY, "--out", other, "--overwrite", "true")
+    assert code == 2 and "is not empty and holds no run" in err and (other / "start").exists()
+    (out / "left.txt").write_text("of the old run")
+    assert call(capsys, "train", *TINY, "--out", out, "--overwrite", "true")[0] < 2
+    assert not (out / "left.txt").exists() and (out / "model" / "model.safetensors").exists()
+
+
+def test_every_option_is_described(capsys):
+    """No setting of `train` is without a sentence: a line of help that opens with its type has none."""
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    bare = re.findall(r"(--[a-z_.]+)(?: \{[^}]*\}| \[[^\]]*\]| [A-Z_]+)? \(type:", words)
+    assert not bare
+
+
 def test_another_game_is_not_resumed(run_folder, tmp_path, capsys):
     """Settings outside the trainer count too, and the refused run's own config.yaml stays as it was."""
     out = tmp_path / "game"
@@ -357,8 +384,9 @@ def test_the_true_judge_as_oracle_in_training(tmp_path, capsys):
     """No votes, no preference model, no contrast: only the game and the trainer; the folder is the one asked for."""
     out = tmp_path / "deep" / "judge"
     code, text, _ = call(capsys, "train", *TINY, "--out", out, "--oracle", "judge", "--self_play.rounds", "2")
-    assert code == 0 and "Against the true judge" in text
+    assert "Against the true judge" in text
     summary = json.loads((out / "summary.json").read_text())
+    assert code == (0 if summary["exploitability"]["last"] < summary["exploitability"]["start"] else 1)
     assert set(summary["exploitability"]) == {"start", "last", "magnet", "average"}
     assert summary["oracle"] == "judge" and not os.path.exists(out / "preference_model")
 

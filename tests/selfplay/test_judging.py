@@ -17,7 +17,7 @@ class Table:
 
     def prefer(self, prompts, responses, opponents=None):
         assert list(prompts) == ["p"]
-        rows, columns = ([ord(text) - ord("a") for text in texts[0]] for texts in (responses, opponents))
+        rows, columns = ([ord(text) - ord("a") for text in texts[0]] for texts in (responses, opponents or responses))
         self.asked += [frozenset((i, j)) for i in rows for j in columns if i != j]
         return self.table[np.ix_(rows, columns)][None]
 
