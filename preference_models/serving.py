@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
@@ -67,7 +68,7 @@ def embed_texts(
     )
     place = {distinct[i]: row for row, i in enumerate(order)}
     rows = torch.tensor([place[key] for key in keys], device=flat.scores.device)
-    return flat.select(rows.view(len(prompts), -1))
+    return flat.select(rearrange(rows, "(b k) -> b k", b=len(prompts)))
 
 
 def encode_texts(model: PreferenceModel, prompts: Sequence[str], responses: Sequence[str]) -> ResponseEmbeddings:

@@ -102,8 +102,8 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
         "versions": versions(),
     }
     for name, tables in result.preference_tables.items():
-        tau, value = best_regularization(game, tables)
         own = result.config.self_play.algorithm.regularization
+        tau, value = best_regularization(game, tables, (*TAUS, own) if own > 0 else TAUS)
         summary[f"{name}_equilibrium"] = {
             "at_own_regularization": _fitted_exploitability(game, tables, own) if own > 0 else None,
             "best_regularization": tau,
@@ -168,7 +168,9 @@ def held_out_words(report: Mapping[str, float | None], name: str) -> str:
     return f"held-out pairs: {', '.join(shares) or 'none decided'}"
 
 
-def best_regularization(game: TextGame, tables: Sequence[FloatArray]) -> tuple[float, float]:
+def best_regularization(
+    game: TextGame, tables: Sequence[FloatArray], taus: Sequence[float] = TAUS
+) -> tuple[float, float]:
     """The tau at which a fitted model's regularised equilibrium is least exploitable by the true judge.
 
     Parameters
@@ -177,9 +179,9 @@ def best_regularization(game: TextGame, tables: Sequence[FloatArray]) -> tuple[f
 
     Returns
     -------
-    tau (of a fixed grid) and the exploitability there, payoff scale, uniform magnet on legal completions.
+    tau (of `taus`) and the exploitability there, payoff scale, uniform magnet on legal completions.
     """
-    values = {tau: _fitted_exploitability(game, tables, tau) for tau in TAUS}
+    values = {tau: _fitted_exploitability(game, tables, tau) for tau in taus}
     best = min(values, key=lambda tau: values[tau])
     return best, values[best]
 

@@ -213,8 +213,9 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
     training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
     truth = ask(game, held_out.prompts, held_out.first, held_out.second)
     tokenizer = character_tokenizer(_alphabet(game))
-    # Room for anything that the policy can write: a special token such as <unk> is spelled out when judged.
-    longest = max(map(len, game.prompts)) + 6 * warm.max_new_tokens + 2
+    # Room for anything that the policy can write: a token such as <unk> is spelled out when it is judged.
+    spelled = max(map(len, warm.tokenizer.get_vocab()))
+    longest = max(map(len, game.prompts)) + spelled * warm.max_new_tokens + 2
     size = {"hidden": settings.hidden_size, "max_length": longest, "seed": config.seed}
     hybrid = small_hybrid_model(tokenizer, num_discs=settings.num_discs, **size)
     bradley_terry = small_bradley_terry_model(tokenizer, **size)
