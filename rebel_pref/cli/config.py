@@ -99,9 +99,9 @@ class PreferenceConfig:
     hidden_size
         width of both encoders.
     hybrid
-        fit of the hybrid model.
+        fit of the hybrid model; a label_noise of 0 takes `flip`.
     bradley_terry
-        fit of the Bradley-Terry model.
+        fit of the Bradley-Terry model; a label_noise of 0 takes `flip`.
     """
 
     votes: int = 50000

@@ -110,7 +110,8 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
             "at_best_regularization": value,
         }
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    rows = [(_NAMES[name], value, 50.0 + 50.0 * value, _NOTES[name]) for name, value in measured.items()]
+    notes = _NOTES if result.config.self_play.evaluate_every == 1 else {**_NOTES, "average": "mean of those evaluated"}
+    rows = [(_NAMES[name], value, 50.0 + 50.0 * value, notes[name]) for name, value in measured.items()]
     rows.append(("minimax winner (LP)", summary["minimax_winner_exploitability"], 50.0, "exact, for comparison"))
     figures = _draw(out, result, winners)
     write_report(

@@ -48,7 +48,7 @@ from rebel_pref.games import TextGame
 from rebel_pref.policies import LanguageModelPolicy, fit_supervised, tiny_language_model
 from rebel_pref.preferences import PreferenceOracle
 from rebel_pref.selfplay import SelfPlayTrainer, TextGameEvaluator, enumerate_policy
-from rebel_pref.selfplay.checkpoints import difference, write_text
+from rebel_pref.selfplay.checkpoints import difference, what_matters, write_text
 
 __all__ = ["parse", "run", "train"]
 
@@ -224,7 +224,8 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
         ("hybrid", hybrid, settings.hybrid),
         ("bradley_terry", bradley_terry, settings.bradley_terry),
     )
-    for name, model, fit in fits:
+    for name, model, asked in fits:
+        fit = dataclasses.replace(asked, label_noise=asked.label_noise or settings.flip)
         with display.progress(name.replace("_", "-"), fit.steps) as advance:
             done = fit_preference_model(model, training, held_out, fit, truth=truth, progress=_ignoring_loss(advance))
         report |= {
@@ -345,14 +346,18 @@ def _prepare_folder(out: Path, settings: str, *, resume: bool, overwrite: bool) 
     write_text(stored, settings)
 
 
-def _check_same(stored: dict[str, object], wanted: dict[str, object], out: Path) -> None:
-    """Refuse to resume with settings that would mix two runs; where it runs and on how many threads may change."""
-    for name, value in wanted.items():
-        if name not in ("out", "threads", "resume", "overwrite") and stored.get(name) != value:
-            raise ValueError(
-                f"{out} holds a run with other settings: {difference(stored.get(name), value, name)}; resume "
-                "with the same ones (its config.yaml is a recipe), or give another --out"
-            )
+def _check_same(stored: dict[str, Any], wanted: dict[str, Any], out: Path) -> None:
+    """Refuse to resume with settings that would mix two runs; where and how it runs may change."""
+    for name in ("out", "threads", "resume", "overwrite"):
+        stored.pop(name, None)
+        wanted.pop(name)
+    for settings in (stored, wanted):
+        settings["self_play"] = what_matters(settings["self_play"])
+    if stored != wanted:
+        raise ValueError(
+            f"{out} holds a run with other settings: {difference(stored, wanted)}; resume with the same ones (its "
+            "config.yaml is a recipe), or give another --out"
+        )
 
 
 def _whole(folder: Path, save: Callable[[Path], object]) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "latest_checkpoint",
     "read_checkpoint",
     "trim_log",
+    "what_matters",
     "write_checkpoint",
     "write_text",
 ]
@@ -129,6 +130,13 @@ def trim_log(path: Path, rounds_done: int) -> None:
         except (json.JSONDecodeError, KeyError):
             continue
     write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def what_matters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a trainer, as JSON, without those that may change when a run goes on."""
+    kept = {k: v for k, v in config.items() if k not in ("checkpoint_every", "keep_checkpoints", "trackers")}
+    kept["optimization"] = {k: v for k, v in config["optimization"].items() if k != "microbatch_tokens"}
+    return kept
 
 
 def difference(stored: Any, wanted: Any, path: str = "") -> str:

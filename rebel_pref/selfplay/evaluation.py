@@ -46,8 +46,8 @@ def enumerate_policy(policy: Policy, game: TextGame, completions: Rollouts | Non
 class TextGameEvaluator:
     """Exact exploitability on an enumerable text game, of the last and of the average iterate.
 
-    The average is the mean of the evaluated policies, pi_1..pi_T with the start among them: the mixture that
-    draws an iterate first and then a completion from it. Payoff scale, against the game's true judge.
+    The average is the mean of the evaluated policies, start and final among them: the mixture that draws an
+    iterate first and then a completion from it. Payoff scale, against the game's true judge.
 
     Parameters
     ----------

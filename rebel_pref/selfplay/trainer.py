@@ -29,6 +29,7 @@ from rebel_pref.selfplay.checkpoints import (
     optimizer_tensors,
     read_checkpoint,
     trim_log,
+    what_matters,
     write_checkpoint,
 )
 from rebel_pref.selfplay.config import SelfPlayConfig
@@ -478,7 +479,7 @@ class SelfPlayTrainer:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must share with the run that resumes from it, as JSON gives it back."""
         config = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        return {"seed": self.seed, "config": config, "prompts": list(self.prompts)}
+        return {"seed": self.seed, "config": what_matters(config), "prompts": list(self.prompts)}
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         progress = checkpoint.progress

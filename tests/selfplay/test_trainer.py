@@ -434,6 +434,14 @@ def test_a_new_run_does_not_mix_with_an_old_one(tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_run_goes_on_with_smaller_microbatches(tmp_path):
+    """After running out of memory: what does not change the mathematics may change."""
+    with pytest.raises(Stop):
+        tiny_trainer(tmp_path, progress=stop_after(3)).train()
+    smaller = replace(CONFIG, checkpoint_every=1, optimization=replace(CONFIG.optimization, microbatch_tokens=8))
+    assert tiny_trainer(tmp_path, smaller).train(resume=True)["rounds_done"] == 6
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_half_precision_learner_is_refused(dtype):
     """At small learning rates most of its weights would never move."""
