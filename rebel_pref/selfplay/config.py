@@ -77,15 +77,15 @@ class PoolConfig:
         pooled responses of a prompt regressed in a round; the fresh ones come first, the rest is
         drawn from the pool. Ignored without a pool.
     base
-        weights of the regressed pairs: "mixture" (half current policy, half reference, as the pool
-        estimates them) or "uniform".
+        weights of the regressed pairs: "equilibrium" (a third each of the current policy, the reference and the
+        pool's own regularised equilibrium), "mixture" (half current policy, half reference) or "uniform".
     capacity
         most responses kept for a prompt; the least likely under the current policy go first.
     """
 
     weights: Literal["group", "fresh", "exact", "horvitz_thompson"] = "horvitz_thompson"
     regressed: int = 64
-    base: Literal["uniform", "mixture"] = "mixture"
+    base: Literal["equilibrium", "mixture", "uniform"] = "equilibrium"
     capacity: int = 512
 
     @property

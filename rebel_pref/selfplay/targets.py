@@ -21,6 +21,7 @@ from rebel_pref.payoffs import (
     horvitz_thompson_weights,
     normalized_weights,
 )
+from rebel_pref.proximal import regularized_equilibrium
 from rebel_pref.selfplay.config import PoolConfig
 from rebel_pref.selfplay.pool import PromptPool
 from rebel_pref.targets import StageTarget, regression_target
@@ -116,20 +117,26 @@ def choose_regressed(
     draws: np.ndarray,
     log_reference: np.ndarray,
     rng: np.random.Generator,
+    *,
+    regularization: float = 0.0,
 ) -> tuple[list[int], np.ndarray]:
     """Which columns of a prompt are regressed, and the weights v of the pairs.
 
     Without a pool: the round's draws, weighted by how often each was drawn. With one: the fresh responses
     and others drawn evenly from the pool. In a table any weights have the same minimiser; a network cannot
     meet every target, and what it misses enters the guarantee through how well the base distribution covers
-    a best responder (REBEL's concentrability). Hence "mixture": half current policy, half reference, both
-    estimated on the pool. Uniform weights would spend the network on responses that nobody writes.
+    the policy that is aimed at (REBEL's concentrability). Hence "mixture", half current policy and half
+    reference, both estimated on the pool; and "equilibrium", which adds as a third part what is aimed at: the
+    equilibrium of the pool's own game, regularised towards the reference, which costs one Newton solve. Without
+    it a winning response that the network's sharing has driven out stays out. Uniform weights would spend the
+    network on responses that nobody writes.
 
     Parameters
     ----------
     row : which prompt of the batch.
     draws : [S], how often each pool entry was drawn in the round.
     log_reference : [S], log-probability of each pool entry under the starting model.
+    regularization : tau of the row; at 0 there is no regularised equilibrium, and its part is left out.
 
     Returns
     -------
@@ -149,7 +156,11 @@ def choose_regressed(
         return columns.tolist(), np.full(len(columns), 1.0 / len(columns))
     current = batch.weights.log_weights[row].numpy()[columns]
     reference = current + log_reference[entries][columns] - batch.log_probs["current"][row].numpy()[columns]
-    return columns.tolist(), 0.5 * normalized_weights(current) + 0.5 * normalized_weights(reference)
+    parts = [normalized_weights(current), normalized_weights(reference)]
+    if config.base == "equilibrium" and regularization > 0.0:
+        payoffs = batch.payoffs[row].numpy()[np.ix_(columns, columns)]
+        parts.append(regularized_equilibrium(reference, payoffs, regularization).policy)
+    return columns.tolist(), np.asarray(sum(parts) / len(parts))
 
 
 def _pad(rows: Sequence[np.ndarray], entries: Sequence[Sequence[int]], size: int) -> torch.Tensor:

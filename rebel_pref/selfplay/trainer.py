@@ -202,7 +202,13 @@ class SelfPlayTrainer:
         batch = batch_pools(pools, log_probs, config.pool, second_half=[h[1] for h in halves] if fresh else None)
         chosen = [
             choose_regressed(
-                batch, b, config.pool, halves[b][0], pool.log_reference, stream(self.seed, "regressed", number, index)
+                batch,
+                b,
+                config.pool,
+                halves[b][0],
+                pool.log_reference,
+                stream(self.seed, "regressed", number, index),
+                regularization=algorithm.regularization,
             )
             for b, (pool, index) in enumerate(zip(pools, mine, strict=True))
         ]

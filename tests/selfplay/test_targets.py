@@ -142,6 +142,26 @@ def test_the_mixture_base():
         np.testing.assert_allclose(weights, expected[columns[1]], atol=1e-12)
 
 
+def test_the_equilibrium_base():
+    """A third each: current (.8, .1, .1), reference 1/3 each, and the equilibrium of the pool's game at tau.
+
+    Response 2 beats both others by 1, so at tau = .1 the equilibrium is all but pure there: payoffs against it are
+    (-1, -1, 0), and p is proportional to (e^-10, e^-10, 1).
+    """
+    payoffs = np.array([[0.0, 0.0, -1.0], [0.0, 0.0, -1.0], [1.0, 1.0, 0.0]])
+    current, reference = np.log([0.8, 0.1, 0.1]), np.log(np.full(3, 1 / 3))
+    pool = pool_of(payoffs, reference, draws=[1, 0, 0])
+    batch = batch_pools([pool], {"current": [current]}, EXACT)
+    config, rng = PoolConfig(regressed=3, base="equilibrium"), np.random.default_rng(0)
+    columns, weights = choose_regressed(batch, 0, config, pool.draws, reference, rng, regularization=0.1)
+    small = np.exp(-10) / (1 + 2 * np.exp(-10))
+    expected = (np.array([0.8, 0.1, 0.1]) + 1 / 3 + np.array([small, small, 1 - 2 * small])) / 3
+    assert columns == [0, 1, 2]
+    np.testing.assert_allclose(weights, expected, atol=2e-3)
+    mixed = choose_regressed(batch, 0, config, pool.draws, reference, rng)[1]
+    np.testing.assert_allclose(mixed, (np.array([0.8, 0.1, 0.1]) + 1 / 3) / 2, atol=1e-12)
+
+
 def test_fresh_responses_are_regressed_first():
     """Two of 20 drawn now, 5 regressed: both, and three others drawn evenly; uniform base: a fifth each."""
     payoffs, logs = problem(8, 20)
