@@ -36,18 +36,19 @@ BAR = 60.0
 def variants(default: SelfPlayConfig) -> dict[str, SelfPlayConfig]:
     """The default and what it is measured against; each differs in what its name says."""
     algorithm, pool = default.algorithm, default.pool
-    mixed = replace(pool, base="mixture")
     group = replace(pool, weights="group")
     magnetic = replace(algorithm, name="magnetic_rebel")
     plain = replace(algorithm, name="rebel", regularization=0.0)
     return {
-        "proximal_rebel, Horvitz-Thompson pool, equilibrium base": default,
-        "proximal_rebel, Horvitz-Thompson pool, mixture base": replace(default, pool=mixed),
-        "proximal_rebel, exact pool, mixture base": replace(default, pool=replace(mixed, weights="exact")),
+        "proximal_rebel, Horvitz-Thompson pool": default,
+        "proximal_rebel, Horvitz-Thompson pool, equilibrium base": replace(
+            default, pool=replace(pool, base="equilibrium")
+        ),
+        "proximal_rebel, exact pool": replace(default, pool=replace(pool, weights="exact")),
         "proximal_rebel, exact pool, uniform base": replace(
             default, pool=replace(pool, weights="exact", base="uniform")
         ),
-        "magnetic_rebel, Horvitz-Thompson pool, mixture base": replace(default, algorithm=magnetic, pool=mixed),
+        "magnetic_rebel, Horvitz-Thompson pool": replace(default, algorithm=magnetic),
         "proximal_rebel, group only": replace(default, pool=group),
         "magnetic_rebel, group only": replace(default, algorithm=magnetic, pool=group),
         "rebel, group only": replace(default, algorithm=plain, pool=group),

@@ -214,7 +214,7 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
     truth = ask(game, held_out.prompts, held_out.first, held_out.second)
     tokenizer = character_tokenizer(_alphabet(game))
     # Room for anything that the policy can write: a token such as <unk> is spelled out when it is judged.
-    spelled = max(map(len, warm.tokenizer.get_vocab()))
+    spelled = max(6, *map(len, warm.tokenizer.get_vocab()))
     longest = max(map(len, game.prompts)) + spelled * warm.max_new_tokens + 2
     size = {"hidden": settings.hidden_size, "max_length": longest, "seed": config.seed}
     hybrid = small_hybrid_model(tokenizer, num_discs=settings.num_discs, **size)

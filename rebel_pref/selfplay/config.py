@@ -77,15 +77,16 @@ class PoolConfig:
         pooled responses of a prompt regressed in a round; the fresh ones come first, the rest is
         drawn from the pool. Ignored without a pool.
     base
-        weights of the regressed pairs: "equilibrium" (a third each of the current policy, the reference and the
-        pool's own regularised equilibrium), "mixture" (half current policy, half reference) or "uniform".
+        weights of the regressed pairs: "mixture" (half current policy, half reference), "equilibrium" (a third
+        each of these and of the pool's own regularised equilibrium; for oracles that can be trusted, since it
+        leans on their judgements more) or "uniform".
     capacity
         most responses kept for a prompt; the least likely under the current policy go first.
     """
 
     weights: Literal["group", "fresh", "exact", "horvitz_thompson"] = "horvitz_thompson"
     regressed: int = 64
-    base: Literal["equilibrium", "mixture", "uniform"] = "equilibrium"
+    base: Literal["mixture", "equilibrium", "uniform"] = "mixture"
     capacity: int = 512
 
     @property
