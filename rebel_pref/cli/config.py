@@ -93,7 +93,7 @@ class PreferenceConfig:
     flip
         probability that a vote is wrong.
     held_out
-        share of the distinct pairs kept from the fit.
+        share of the distinct pairs kept from the fit; 0 keeps none, for games of so few pairs that each counts.
     num_discs
         cyclic components of the hybrid model.
     hidden_size

@@ -166,7 +166,7 @@ def held_out_words(report: Mapping[str, float | None], name: str) -> str:
         for share, what in ((noisy, "noisy votes"), (true, "true verdicts"))
         if share is not None
     ]
-    return f"held-out pairs: {', '.join(shares) or 'none decided'}"
+    return f"held-out pairs: {', '.join(shares) or 'none'}"
 
 
 def best_regularization(

@@ -210,8 +210,10 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
     warm = _read_start(config, game, out / "start")
     warm.temperature *= settings.warm_temperature
     comparisons = _votes(config, game, warm)
-    training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
-    truth = ask(game, held_out.prompts, held_out.first, held_out.second)
+    training, held_out, truth = comparisons, None, None
+    if settings.held_out > 0.0:
+        training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
+        truth = ask(game, held_out.prompts, held_out.first, held_out.second)
     tokenizer = character_tokenizer(_alphabet(game))
     # Room for anything that the policy can write: a token such as <unk> is spelled out when it is judged.
     spelled = max(6, *map(len, warm.tokenizer.get_vocab()))
