@@ -26,7 +26,7 @@ from rebel_pref.selfplay.config import PoolConfig
 from rebel_pref.selfplay.pool import PromptPool
 from rebel_pref.targets import StageTarget, regression_target
 
-__all__ = ["JudgedBatch", "batch_pools", "can_be_regressed", "choose_regressed", "stage_target"]
+__all__ = ["JudgedBatch", "batch_pools", "can_be_regressed", "choose_regressed", "pad_rows", "stage_target"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,15 +85,15 @@ def batch_pools(
     for b, (pool, kept) in enumerate(zip(pools, entries, strict=True)):
         payoffs[b, : len(kept), : len(kept)] = torch.from_numpy(pool.payoffs[np.ix_(kept, kept)])
         mask[b, : len(kept)] = True
-    padded = {name: _pad(rows, entries, size) for name, rows in log_probs.items()}
+    padded = {name: pad_rows(rows, entries, size) for name, rows in log_probs.items()}
     if config.weights == "exact":
         weights = exact_pool_weights(padded["current"], mask)
     elif config.weights == "horvitz_thompson":
-        seen = _pad([pool.log_seen for pool in pools], entries, size)
+        seen = pad_rows([pool.log_seen for pool in pools], entries, size)
         weights = horvitz_thompson_weights(padded["current"], seen, mask)
     else:
         drawn = second_half if second_half is not None else [pool.draws for pool in pools]
-        counts = _pad([row.astype(np.float64) for row in drawn], entries, size)
+        counts = pad_rows([row.astype(np.float64) for row in drawn], entries, size)
         mask = mask & (counts > 0)
         weights = draw_weights(counts, padded["current"])
     return JudgedBatch(entries, payoffs, padded, mask, weights, left_out)
@@ -163,7 +163,8 @@ def choose_regressed(
     return columns.tolist(), np.asarray(sum(parts) / len(parts))
 
 
-def _pad(rows: Sequence[np.ndarray], entries: Sequence[Sequence[int]], size: int) -> torch.Tensor:
+def pad_rows(rows: Sequence[np.ndarray], entries: Sequence[Sequence[int]], size: int) -> torch.Tensor:
+    """B arrays [S_b] over pool entries -> [B, size] over the judged ones, 0 in the padding."""
     padded = torch.zeros(len(rows), size, dtype=torch.float64)
     for b, (row, kept) in enumerate(zip(rows, entries, strict=True)):
         padded[b, : len(kept)] = torch.from_numpy(np.asarray(row, dtype=np.float64)[list(kept)])

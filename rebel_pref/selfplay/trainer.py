@@ -39,7 +39,14 @@ from rebel_pref.selfplay.magnet import move_magnet
 from rebel_pref.selfplay.pool import PromptPool
 from rebel_pref.selfplay.rollouts import prompts_of_round, sample_responses, stream
 from rebel_pref.selfplay.step import RegressionBatch, regress
-from rebel_pref.selfplay.targets import JudgedBatch, batch_pools, can_be_regressed, choose_regressed, stage_target
+from rebel_pref.selfplay.targets import (
+    JudgedBatch,
+    batch_pools,
+    can_be_regressed,
+    choose_regressed,
+    pad_rows,
+    stage_target,
+)
 
 __all__ = ["SelfPlayTrainer"]
 
@@ -235,7 +242,7 @@ class SelfPlayTrainer:
             )
             if before is not None:
                 ahead = self._log_probs_of(pools, mine, only_current=True)["current"]
-                extra["lookahead"] = batch_pools(pools, {"current": ahead}, config.pool).log_probs["current"]
+                extra["lookahead"] = pad_rows(ahead, batch.entries, batch.payoffs.shape[-1])
                 self._revert(before)
 
         # Moving what follows the policy, and keeping the pools.
