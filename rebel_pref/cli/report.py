@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rebel_pref.cli.figures import colour_of
+from rebel_pref.selfplay.checkpoints import write_text
 
 __all__ = ["write_report"]
 
@@ -118,9 +119,7 @@ def write_report(
     )
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.with_name(f".{target.name}.{os.getpid()}")
-    staging.write_text(page, encoding="utf-8")
-    os.replace(staging, target)
+    write_text(target, page)
     return target
 
 
