@@ -1,13 +1,17 @@
-"""A preference game: one skew-symmetric payoff matrix and a label for each action."""
+"""What a solver knows of a game, and the dense game: one skew-symmetric matrix and a label for each action."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from rebel_pref.games.comparisons import Comparisons
+from rebel_pref.games.labels import checked_labels
 from rebel_pref.preferences import (
     FloatArray,
     check_preferences,
@@ -16,12 +20,51 @@ from rebel_pref.preferences import (
     preferences_from_payoffs,
 )
 
-__all__ = ["PreferenceGame"]
+__all__ = ["Game", "PreferenceGame", "rounding_factor"]
+
+
+class Game(Protocol):
+    """A symmetric zero-sum game on n actions whose payoff matrix A = -A^T may never be formed."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Names of the n actions."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """``max|A|``, or the largest entry seen where A is too large to look at (never more than ``max|A|``)."""
+        ...
+
+    @property
+    def holds_win_rates(self) -> bool:
+        """Whether every payoff is known to lie in [-1, 1], so that ``1/2 + A/2`` is a win rate."""
+        ...
+
+    def payoffs_against(self, policy: FloatArray) -> FloatArray:
+        """``A p`` [n]: the payoff of every action against the policy [n]."""
+        ...
+
+    def rounding_bound(self, policy: FloatArray) -> float:
+        """Rigorous bound on the error of any entry of :meth:`payoffs_against`; infinite where none is known."""
+        ...
+
+    def columns(self, actions: NDArray[np.int64]) -> FloatArray:
+        """``A[:, actions]`` [n, k]: the payoff of every action against each of k."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+def rounding_factor(terms: int) -> float:
+    """``gamma_k = k u / (1 - k u)``: relative error of a float64 sum of k products (Higham 2002, eq. 3.1)."""
+    unit = np.finfo(np.float64).eps / 2.0
+    return terms * unit / (1.0 - terms * unit)
 
 
 @dataclass(frozen=True, eq=False)
 class PreferenceGame:
-    """A symmetric zero-sum game on n actions. Build one with a ``from_...`` constructor.
+    """A symmetric zero-sum game on n actions, dense. Build one with a ``from_...`` constructor.
 
     Attributes
     ----------
@@ -29,6 +72,7 @@ class PreferenceGame:
         Exactly skew-symmetric, read-only. ``A = 2 P - 1`` in [-1, 1] for preferences; any skew matrix
         is a game.
     labels : n distinct strings, in the order of rows and columns.
+    comparisons : the counts the payoffs were estimated from, or None where the payoffs are exact.
 
     >>> game = PreferenceGame.from_preferences([[0.5, 0.9], [0.1, 0.5]], labels=["a", "b"])
     >>> float(game.payoff[0, 1])
@@ -36,7 +80,8 @@ class PreferenceGame:
     """
 
     payoff: FloatArray
-    labels: tuple[str, ...]
+    labels: Sequence[str]
+    comparisons: Comparisons | None = None
 
     @classmethod
     def from_payoffs(cls, payoffs: ArrayLike, *, labels: Sequence[str] | None = None) -> PreferenceGame:
@@ -46,7 +91,7 @@ class PreferenceGame:
             raise ValueError(f"payoff matrix must have two axes, got shape {array.shape}")
         exact = 0.5 * (array - array.T)
         exact.flags.writeable = False
-        return cls(exact, _checked_labels(labels, len(exact)))
+        return cls(exact, checked_labels(labels, len(exact)))
 
     @classmethod
     def from_preferences(cls, preferences: ArrayLike, *, labels: Sequence[str] | None = None) -> PreferenceGame:
@@ -63,36 +108,49 @@ class PreferenceGame:
         ValueError
             For negative counts or counts that are not finite.
         """
-        array = np.asarray(wins, dtype=np.float64)
-        if array.ndim != 2 or array.shape[0] != array.shape[1]:
-            raise ValueError(f"counts must be a square matrix [n, n], got shape {array.shape}")
-        if not np.isfinite(array).all() or (array < 0).any():
-            i, j = np.argwhere(~(np.isfinite(array) & (array >= 0)))[0]
-            raise ValueError(f"counts must be finite and not negative, got wins[{i}, {j}] = {array[i, j]}")
-        total = array + array.T
-        payoffs = np.divide(array - array.T, total, out=np.zeros_like(total), where=total > 0)
-        return cls.from_payoffs(payoffs, labels=labels)
+        return cls.from_comparisons(Comparisons.from_counts(wins, labels=labels))
+
+    @classmethod
+    def from_comparisons(cls, comparisons: Comparisons) -> PreferenceGame:
+        """A game from counted comparisons: ``A = (wins - losses) / comparisons``; a pair never compared is a tie."""
+        wins = comparisons.counts
+        total = wins + wins.T
+        payoffs = np.divide(wins - wins.T, total, out=np.zeros_like(total), where=total > 0)
+        game = cls.from_payoffs(payoffs, labels=comparisons.labels)
+        return cls(game.payoff, game.labels, comparisons)
 
     @property
     def preferences(self) -> FloatArray:
         """Win probabilities ``(1 + A) / 2`` [n, n]; probabilities only if ``max|A| <= 1``."""
         return np.asarray(preferences_from_payoffs(self.payoff))
 
+    @cached_property
+    def scale(self) -> float:
+        """``max|A|``."""
+        # Skew symmetry: the largest entry is the largest absolute entry.
+        return float(self.payoff.max())
+
+    @property
+    def holds_win_rates(self) -> bool:
+        """Whether every payoff lies in [-1, 1] (to 1e-9)."""
+        return self.scale <= 1.0 + 1e-9
+
+    def payoffs_against(self, policy: FloatArray) -> FloatArray:
+        """``A p`` [n]; O(n^2)."""
+        return np.asarray(self.payoff @ policy)
+
+    def rounding_bound(self, policy: FloatArray) -> float:
+        """``gamma_(n+2) max|A| sum(p)``, which bounds ``gamma_n |A| p`` and the rounding of the sum of p to 1."""
+        return rounding_factor(2 * len(self) + 4) * self.scale * float(policy.sum())
+
+    def columns(self, actions: NDArray[np.int64]) -> FloatArray:
+        """``A[:, actions]`` [n, k]."""
+        # Rows lie together in memory, and A is skew.
+        return np.asarray(-self.payoff[actions].T)
+
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.payoff)
 
     def __repr__(self) -> str:
         shown = ", ".join(self.labels[:4]) + (", ..." if len(self) > 4 else "")
         return f"PreferenceGame({len(self)} actions: {shown})"
-
-
-def _checked_labels(labels: Sequence[str] | None, size: int) -> tuple[str, ...]:
-    if labels is None:
-        return tuple(str(i) for i in range(size))
-    named = tuple(str(label) for label in labels)
-    if len(named) != size:
-        raise ValueError(f"expected {size} labels, one for each row, got {len(named)}")
-    if len(set(named)) != size:
-        twice = next(label for label in named if named.count(label) > 1)
-        raise ValueError(f"labels must be distinct, got {twice!r} twice")
-    return named

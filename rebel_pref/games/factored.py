@@ -1,0 +1,222 @@
+"""Games given by factors or by a matvec: a million actions without a million squared payoffs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rebel_pref.games.game import rounding_factor
+from rebel_pref.games.labels import checked_labels
+from rebel_pref.preferences import FloatArray
+
+__all__ = ["FactoredGame", "MatvecGame"]
+
+
+@dataclass(frozen=True, eq=False)
+class FactoredGame:
+    """``A = U V^T - V U^T + r 1^T - 1 r^T``, never formed: discs (intransitive) and scores (transitive).
+
+    Attributes
+    ----------
+    left, right : U and V, float64 [n, k]; column l of both is one disc, ``u_i v_j - v_i u_j``.
+    scores : r, float64 [n].
+    labels : n names.
+
+    >>> game = FactoredGame.from_factors([[1.0], [-0.5], [-0.5]], [[0.0], [0.75], [-0.75]])
+    >>> game.payoffs_against(np.full(3, 1 / 3)).round(12)
+    array([0., 0., 0.])
+    """
+
+    left: FloatArray
+    right: FloatArray
+    scores: FloatArray
+    labels: Sequence[str]
+
+    @classmethod
+    def from_factors(
+        cls, left: ArrayLike, right: ArrayLike, scores: ArrayLike | None = None, *, labels: Sequence[str] | None = None
+    ) -> FactoredGame:
+        """From U, V [n, k] and optional scores r [n]; all finite.
+
+        Raises
+        ------
+        ValueError
+            For shapes that do not match, an empty game, NaN or infinite entries.
+        """
+        u = np.ascontiguousarray(left, dtype=np.float64)
+        v = np.ascontiguousarray(right, dtype=np.float64)
+        if u.ndim != 2 or u.shape != v.shape or len(u) == 0:
+            raise ValueError(f"expected two factors of the same shape [n, k], n >= 1, got {u.shape} and {v.shape}")
+        r = np.zeros(len(u)) if scores is None else np.ascontiguousarray(scores, dtype=np.float64)
+        if r.shape != (len(u),):
+            raise ValueError(f"expected scores of shape ({len(u)},), one an action, got {r.shape}")
+        for name, array in (("left", u), ("right", v), ("scores", r)):
+            if not np.isfinite(array).all():
+                where = np.argwhere(~np.isfinite(array))[0].tolist()
+                raise ValueError(f"factors must be finite, got {name}{where} = {array[tuple(where)]}")
+        return cls(u, v, r, checked_labels(labels, len(u)))
+
+    @cached_property
+    def scale(self) -> float:
+        """The largest payoff met by going from an action to the one that beats it most, from three actions on.
+
+        A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one.
+        """
+        largest = 0.0
+        for start in sorted({0, int(self.scores.argmax()), int(np.abs(self.left).max(axis=1).argmax())}):
+            action = start
+            for _ in range(8):
+                column = np.abs(self.columns(np.array([action]))[:, 0])
+                action = int(column.argmax())
+                if column[action] <= largest:
+                    break
+                largest = float(column[action])
+        return largest
+
+    @property
+    def holds_win_rates(self) -> bool:
+        """Whether row norms alone show that every payoff lies in [-1, 1]."""
+        norms = np.sqrt((self.left**2).sum(1) + (self.right**2).sum(1))
+        return float(norms.max()) ** 2 + float(np.ptp(self.scores)) <= 1.0 + 1e-9
+
+    def payoffs_against(self, policy: FloatArray) -> FloatArray:
+        """``A p`` [n]; O(n k), over the support of p only where that is small."""
+        support = np.flatnonzero(policy)
+        mass = policy[support]
+        toward_right, toward_left, mean_score = self._moments(support, mass)
+        result = self.left @ toward_right
+        result -= self.right @ toward_left
+        result += self.scores * mass.sum()
+        result -= mean_score
+        return np.asarray(result)
+
+    def rounding_bound(self, policy: FloatArray) -> float:
+        """``gamma`` times the same sum over absolute values, for the terms of both products."""
+        support = np.flatnonzero(policy)
+        mass = policy[support]
+        largest_left, largest_right = np.abs(self.left).max(axis=0), np.abs(self.right).max(axis=0)
+        absolute = (
+            largest_left @ (mass @ np.abs(self.right[support]))
+            + largest_right @ (mass @ np.abs(self.left[support]))
+            + np.abs(self.scores).max() * mass.sum()
+            + mass @ np.abs(self.scores[support])
+        )
+        terms = 2 * len(support) + 2 * self.left.shape[1] + 8
+        return rounding_factor(terms) * float(absolute)
+
+    def columns(self, actions: NDArray[np.int64]) -> FloatArray:
+        """``A[:, actions]`` [n, k]; O(n k rank)."""
+        result = self.left @ self.right[actions].T
+        result -= self.right @ self.left[actions].T
+        result += self.scores[:, None]
+        result -= self.scores[actions][None, :]
+        return np.asarray(result)
+
+    def _moments(self, support: NDArray[np.int64], mass: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+        if len(support) == len(self):
+            return self.right.T @ mass, self.left.T @ mass, float(self.scores @ mass)
+        return mass @ self.right[support], mass @ self.left[support], float(self.scores[support] @ mass)
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def __repr__(self) -> str:
+        return f"FactoredGame({len(self)} actions, {self.left.shape[1]} discs)"
+
+
+@dataclass(frozen=True, eq=False)
+class MatvecGame:
+    """A game known only through ``matvec(p) = A p``, such as an operator that runs elsewhere.
+
+    Attributes
+    ----------
+    matvec : float64 [n] -> float64 [n]; linear and skew (``p @ matvec(p) = 0``), which is checked on two draws.
+    size : n.
+    labels : n names.
+    matvec_error : absolute bound on any entry of ``matvec(p)`` for a policy p, if known; without one the
+        certificate has no rounding bound.
+    """
+
+    matvec: Callable[[FloatArray], FloatArray]
+    size: int
+    labels: Sequence[str]
+    matvec_error: float = float("inf")
+
+    @classmethod
+    def from_matvec(
+        cls,
+        matvec: Callable[[FloatArray], FloatArray],
+        size: int,
+        *,
+        labels: Sequence[str] | None = None,
+        matvec_error: float = float("inf"),
+    ) -> MatvecGame:
+        """From a function and the number of actions.
+
+        Raises
+        ------
+        ValueError
+            For a function that returns another shape, NaN or infinite payoffs, or is not skew.
+        """
+        if size < 1:
+            raise ValueError(f"expected at least one action, got size {size}")
+        game = cls(matvec, size, checked_labels(labels, size), matvec_error)
+        rng = np.random.default_rng(0)
+        first, second = rng.standard_normal((2, size))
+        images = game.payoffs_against(first), game.payoffs_against(second)
+        excess = abs(float(first @ images[1] + second @ images[0]))
+        allowed = 1e-9 * float(np.linalg.norm(first) * np.linalg.norm(images[1]) + 1.0)
+        if excess > allowed:
+            raise ValueError(
+                f"matvec is not skew-symmetric: x.A(y) + y.A(x) = {excess:.3g} for two random vectors, expected 0 "
+                f"(tolerance {allowed:.3g})"
+            )
+        return game
+
+    @cached_property
+    def scale(self) -> float:
+        """The largest payoff met by going from an action to the one that beats it most (see FactoredGame.scale)."""
+        largest, action = 0.0, 0
+        for _ in range(8):
+            column = np.abs(self.columns(np.array([action]))[:, 0])
+            action = int(column.argmax())
+            if column[action] <= largest:
+                break
+            largest = float(column[action])
+        return largest
+
+    @property
+    def holds_win_rates(self) -> bool:
+        """Never known."""
+        return False
+
+    def payoffs_against(self, policy: FloatArray) -> FloatArray:
+        """``A p`` [n]; one call."""
+        result = np.asarray(self.matvec(policy), dtype=np.float64)
+        if result.shape != (self.size,) or not np.isfinite(result).all():
+            found = f"shape {result.shape}" if result.shape != (self.size,) else "NaN or infinite entries"
+            raise ValueError(f"expected {self.size} finite payoffs from matvec, got {found}")
+        return result
+
+    def rounding_bound(self, policy: FloatArray) -> float:
+        """What the user said of the function's error."""
+        return self.matvec_error
+
+    def columns(self, actions: NDArray[np.int64]) -> FloatArray:
+        """``A[:, actions]`` [n, k]; k calls."""
+        result = np.empty((self.size, len(actions)))
+        for column, action in enumerate(actions):
+            unit = np.zeros(self.size)
+            unit[action] = 1.0
+            result[:, column] = self.payoffs_against(unit)
+        return result
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __repr__(self) -> str:
+        return f"MatvecGame({self.size} actions)"
