@@ -22,6 +22,20 @@ LLM = [
     "matplotlib>=3.9",  # figures of a run
     "jinja2>=3.1",  # report.html
 ]
+# What the benchmarks compare with. pref_voting is compared too, but asks for a numba that the pinned NumPy is too
+# new for, so it is installed without its requirements: see `make bench`.
+BENCH = [
+    "matplotlib>=3.9",  # the figure
+    "numba>=0.61",  # our compiled kernel
+    "python-flint>=0.7",  # our proofs
+    "highspy>=1.10",
+    "quantecon>=0.10",
+    "ortools>=9.12",  # PDLP
+    "cvxpy>=1.6",
+    "clarabel>=0.10",
+    "nashpy>=0.0.40",
+    "open_spiel>=1.6",
+]
 
 setup(
     name="rebel_pref",
@@ -37,6 +51,10 @@ setup(
     extras_require={
         "llm": LLM,
         "tensorboard": ["tensorboard>=2.18"],
+        "figures": ["matplotlib>=3.9"],  # rebel-pref solve --figure
+        "fast": ["numba>=0.61"],  # compiled pivoting for small games and batches
+        "exact": ["python-flint>=0.7"],  # rational linear algebra for exact=True
+        "bench": BENCH,
         "dev": [
             "pytest>=8",
             "pytest-xdist>=3.6",  # the suite on both cores
@@ -45,6 +63,9 @@ setup(
             "mypy>=1.14",
             "scipy-stubs>=1.15",
             "types-PyYAML>=6.0",
+            "numba>=0.61",
+            "python-flint>=0.7",
+            "pandas>=2.2",  # games from data frames
         ],
     },
     entry_points={"console_scripts": ["rebel-pref = rebel_pref.cli:main"]},

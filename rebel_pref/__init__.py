@@ -30,12 +30,22 @@ from rebel_pref.algorithms import (
     scalar_rebel,
     sppo,
 )
+from rebel_pref.bootstrap import WinnerIntervals, bootstrap_winner
 from rebel_pref.certificates import Certificate, certify, exploitability
-from rebel_pref.games import PreferenceGame, TextGame
-from rebel_pref.games.files import load_game
+from rebel_pref.diagnostics import Diagnosis, diagnose
+from rebel_pref.games import (
+    Comparisons,
+    DuelOracle,
+    FactoredGame,
+    GameBatch,
+    MatvecGame,
+    PreferenceGame,
+    TextGame,
+)
+from rebel_pref.games.files import load_game, save_game
 from rebel_pref.preferences import FunctionOracle, PreferenceOracle
 from rebel_pref.proximal import ProximalStep, proximal_step, regularized_equilibrium
-from rebel_pref.solution import Solution
+from rebel_pref.solution import BatchSolution, Solution
 from rebel_pref.solvers import self_play, solve
 
 __version__ = "0.1.0"
@@ -43,10 +53,17 @@ __version__ = "0.1.0"
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
+    "BatchSolution",
     "Certificate",
+    "Comparisons",
+    "Diagnosis",
+    "DuelOracle",
     "EMAMagnet",
+    "FactoredGame",
     "FixedMagnet",
     "FunctionOracle",
+    "GameBatch",
+    "MatvecGame",
     "PreferenceGame",
     "PreferenceOracle",
     "ProximalStep",
@@ -54,8 +71,11 @@ __all__ = [
     "Solution",
     "TextGame",
     "Update",
+    "WinnerIntervals",
+    "bootstrap_winner",
     "certify",
     "comal",
+    "diagnose",
     "egpo",
     "exploitability",
     "games",
@@ -70,6 +90,7 @@ __all__ = [
     "proximal_step",
     "rebel",
     "regularized_equilibrium",
+    "save_game",
     "scalar_rebel",
     "self_play",
     "solve",

@@ -6,10 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rebel_pref.certificates import Certificate
+import numpy as np
+from numpy.typing import NDArray
+
+from rebel_pref.certificates import Certificate, certify
+from rebel_pref.games.batch import GameBatch
+from rebel_pref.games.game import Game
 from rebel_pref.preferences import FloatArray
 
-__all__ = ["SOLVED", "Solution"]
+__all__ = ["SOLVED", "BatchSolution", "Solution", "support_of"]
 
 SOLVED = "solved"
 
@@ -45,3 +50,56 @@ class Solution:
     def solved(self) -> bool:
         """Whether the method reached its tolerance."""
         return self.status == SOLVED
+
+
+@dataclass(frozen=True, eq=False)
+class BatchSolution:
+    """The winners of a batch of games; ``solutions[b]`` is the full :class:`Solution` of game b.
+
+    Attributes
+    ----------
+    batch : the games.
+    policies : float64 [B, n].
+    exploitability : float64 [B], recomputed from games and policies, payoff units.
+    steps : int [B], pivots.
+    failures : game -> what fell short; empty where all are solved.
+    settings : what the method was run with.
+    """
+
+    batch: GameBatch
+    policies: FloatArray
+    exploitability: FloatArray
+    steps: NDArray[np.int64]
+    failures: Mapping[int, str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def solved(self) -> bool:
+        """Whether every game reached its tolerance."""
+        return not self.failures
+
+    def __getitem__(self, index: int) -> Solution:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"no game {index} in a batch of {len(self)}")
+        index %= len(self)
+        game, policy = self.batch[index], self.policies[index]
+        certificate = certify(game, policy)
+        return Solution(
+            policy=certificate.policy,
+            support=support_of(game, certificate.policy),
+            certificate=certificate,
+            method="pivoting",
+            steps=int(self.steps[index]),
+            status=self.failures.get(index, SOLVED),
+            settings=self.settings,
+        )
+
+    def __len__(self) -> int:
+        return len(self.policies)
+
+
+def support_of(game: Game, policy: FloatArray) -> tuple[str, ...]:
+    """Labels with a probability above 1e-9, likeliest first."""
+    support = np.flatnonzero(policy > 1e-9)
+    order = support[np.argsort(-policy[support], kind="stable")]
+    return tuple(game.labels[int(i)] for i in order)

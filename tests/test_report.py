@@ -94,7 +94,7 @@ def test_figures_leave_matplotlib_alone(tmp_path: Path, monkeypatch: pytest.Monk
 def test_same_thing_same_colour() -> None:
     assert colour_of("self-play, average") == colour_of("average iterate") == COLOURS["average"]
     assert colour_of("bradley_terry") == colour_of("Bradley-Terry, last iterate") == COLOURS["bradley_terry"]
-    assert colour_of("minimax winner (LP)") == COLOURS["winner"] == "#000000"
+    assert colour_of("minimax winner") == COLOURS["winner"] == "#000000"
     assert colour_of("somebody else") not in COLOURS.values()
     assert len(set(COLOURS.values())) == len(COLOURS)
 

@@ -1,10 +1,10 @@
 """Solvers: a bank of games with known winners, certificates, and the theorems about learning dynamics."""
 
 import json
-import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -123,16 +123,18 @@ def test_solutions_say_what_ran_and_how_it_ended(monkeypatch):
     """Fields in label order; a failing LP is a status, never a silent uniform answer."""
     solution = rp.solve(WEIGHTED)
     assert solution.policy.dtype == np.float64
-    assert solution.method == "linear_program"
+    assert solution.method == "pivoting"
     assert solution.steps > 0
     assert solution.support == ("scissors", "rock", "paper")
     assert solution.status == "solved"
-    assert dict(solution.settings) == {"method": "auto", "tol": 1e-9}
+    asked = {"method": "auto", "tol": 1e-9, "selection": "any", "exact": False, "seed": 0}
+    assert dict(solution.settings) == asked
     assert solution.average_policy is None
-    monkeypatch.setattr(sys.modules["rebel_pref.solvers.solve"], "linear_program", lambda game: (None, 3, "no luck"))
-    failed = rp.solve(WEIGHTED)
+    no_luck = SimpleNamespace(x=None, success=False, nit=3, message="no luck")
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *_, **__: no_luck)
+    failed = rp.solve(WEIGHTED, method="linear_program")
     assert not failed.solved
-    assert failed.status.startswith("failed: no luck")
+    assert failed.status.startswith("fell short: HiGHS failed (no luck) and the policy is only uniform")
     assert failed.certificate.exploitability > 0.01
 
 
@@ -281,8 +283,8 @@ def test_magnet_rules_by_hand():
 
 
 def test_linear_program_alone():
-    """The referee returns policy, iterations and HiGHS's words."""
-    policy, iterations, message = linear_program(RPS)
-    np.testing.assert_allclose(policy, np.full(3, 1 / 3), atol=1e-12)
-    assert iterations > 0
-    assert "ptimal" in message
+    """The referee returns policy, iterations and nothing to complain of."""
+    answer = linear_program(RPS)
+    np.testing.assert_allclose(answer.policy, np.full(3, 1 / 3), atol=1e-12)
+    assert answer.steps > 0
+    assert answer.message == ""

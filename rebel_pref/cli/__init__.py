@@ -11,6 +11,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "solve": "minimax winner of a matrix game, from a CSV file or by name",
+    "diagnose": "how intransitive a game is, and whether its comparisons show more than chance",
     "train": "self-play fine-tuning of a language model, from a recipe or a YAML file",
     "evaluate": "how exploitable saved models are on a text game",
     "demo": "the main job, end to end: train blotto into runs/demo",
@@ -20,6 +21,7 @@ EXAMPLES = """\
 examples:
   rebel-pref solve rock-paper-scissors
   rebel-pref solve win_rates.csv --json
+  rebel-pref diagnose votes.csv --bootstrap 1000
   rebel-pref train blotto --seed 1 --out runs/seed1
   rebel-pref evaluate runs/seed1/model --recipe blotto
 

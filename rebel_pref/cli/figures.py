@@ -184,7 +184,7 @@ def policy_against_winner(
         _panel(axes, prompt, names, policy, winner, top=top, rows=bars, colour=colour)
     for axes in panels[count:]:
         axes.set_visible(False)
-    keys = [Patch(color=colour, label=policy_name), Patch(color=COLOURS["winner"], label="minimax winner (LP)")]
+    keys = [Patch(color=colour, label=policy_name), Patch(color=COLOURS["winner"], label="minimax winner")]
     figure.legend(handles=keys, loc="outside upper left", ncols=2, frameon=False, fontsize=_TEXT, handlelength=1.2)
     figure.supxlabel(
         "Probability of each completion; every panel has its own scale. The winner drawn is one solution of the\n"

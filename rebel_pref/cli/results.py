@@ -84,7 +84,8 @@ _NOTES = {
 def write_results(out: Path, result: RunResult, settings: str, display: Display) -> dict[str, Any]:
     """Write summary.json, figures/ and report.html into `out`; print the closing table. Returns the summary."""
     game = result.game
-    winners = [solve(one).policy for one in game.games]
+    # Blotto has many winners; the one of largest entropy shows every action that some winner plays.
+    winners = [solve(one, selection="max_entropy").policy for one in game.games]
     policies = result.policies()
     measured = {name: game.exploitability(policy) for name, policy in policies.items()}
     summary: dict[str, Any] = {
@@ -112,7 +113,7 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
     write_text(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     notes = _NOTES if result.config.self_play.evaluate_every == 1 else {**_NOTES, "average": "mean of those evaluated"}
     rows = [(_NAMES[name], value, 50.0 + 50.0 * value, notes[name]) for name, value in measured.items()]
-    rows.append(("minimax winner (LP)", summary["minimax_winner_exploitability"], 50.0, "exact, for comparison"))
+    rows.append(("minimax winner", summary["minimax_winner_exploitability"], 50.0, "exact, for comparison"))
     figures = _draw(out, result, winners)
     write_report(
         out / "report.html",

@@ -1,97 +1,177 @@
-"""``rebel-pref solve FILE|NAME``: the minimax winner of a matrix game."""
+"""``rebel-pref solve FILE|NAME``: the minimax winner of a game, its certificate, how sure it is, and a figure."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-import numpy as np
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
-from rebel_pref.games import GAMES, PreferenceGame, named_game
-from rebel_pref.games.files import load_game
+from rebel_pref.bootstrap import WinnerIntervals, bootstrap_winner
+from rebel_pref.cli.games import GAME_HELP, open_game
+from rebel_pref.cli.solve_table import print_solution
+from rebel_pref.games import Comparisons, Game, PreferenceGame
+from rebel_pref.preferences import FloatArray
 from rebel_pref.solution import Solution
 from rebel_pref.solvers import METHODS, solve
+from rebel_pref.solvers.answer import Progress
+from rebel_pref.solvers.selection import SELECTIONS
 
 __all__ = ["run"]
 
 
 def run(argv: Sequence[str]) -> int:
     """Parse, solve, print; 0 solved, 1 fell short."""
+    arguments = _parser().parse_args(list(argv))
+    draw = _figure_writer(arguments) if arguments.figure else None
+    game = open_game(arguments.game)
+    comparisons = _comparisons(game, arguments) if arguments.bootstrap is not None else None
+    # Replicates can only be compared if one rule chose every winner.
+    by_rule = comparisons is not None and arguments.method == "auto"
+    selection = arguments.selection or ("max_entropy" if by_rule else "any")
+
+    def winner(game: Game, *, exact: bool = False, progress: Progress | None = None) -> Solution:
+        return solve(
+            game,
+            method=arguments.method,
+            tol=arguments.tol,
+            selection=selection,
+            exact=exact,
+            seed=arguments.seed,
+            progress=progress,
+        )
+
+    with _progress("solving") as report:
+        solution = winner(
+            game,
+            exact=arguments.exact,
+            progress=lambda steps, reached: report(steps, f"exploitability {reached:.2g}"),
+        )
+    intervals = None
+    if comparisons is not None:
+        with _progress("bootstrap", arguments.bootstrap) as report:
+            intervals = bootstrap_winner(
+                comparisons,
+                replicates=arguments.bootstrap,
+                seed=arguments.seed,
+                level=arguments.level,
+                solve=winner,
+                progress=report,
+            )
+    if draw is not None:
+        draw(game, solution, intervals)
+    if arguments.json:
+        print(json.dumps(as_json(game, solution, intervals)))
+    else:
+        print_solution(game, solution, intervals, title=arguments.game)
+        if arguments.figure:
+            print(f"figure: {arguments.figure}")
+    return 0 if solution.solved else 1
+
+
+def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="rebel-pref solve",
-        description="Compute the minimax winner of a matrix game, with its certificate.",
+        description="Compute the minimax winner of a game: the mixture of actions that no other mixture beats. "
+        "Prints it with the payoff of every action against it, and a certificate of how far it is from unbeatable.",
         exit_on_error=False,
         default_env=False,
         allow_abbrev=False,
     )
+    parser.add_argument("game", type=str, help=GAME_HELP)
+    parser.add_argument("--method", type=str, default="auto", metavar="NAME", help=f"one of {', '.join(METHODS)}")
     parser.add_argument(
-        "game",
-        type=str,
-        help=f"CSV file with a square matrix of win rates or payoffs, or a name: {', '.join(sorted(GAMES))}",
+        "--tol", type=float, default=1e-9, metavar="X", help="exploitability allowed, as a share of the largest payoff"
     )
-    parser.add_argument("--method", type=str, default="auto", help=f"one of {', '.join(METHODS)}")
-    parser.add_argument("--tol", type=float, default=1e-9, help="exploitability allowed, as a share of max|A|")
+    parser.add_argument(
+        "--selection",
+        type=str,
+        metavar="RULE",
+        help=f"which winner if there are several, one of {', '.join(SELECTIONS)}; any, or max_entropy with --bootstrap",
+    )
+    parser.add_argument("--exact", action="store_true", help="prove the winner over the rationals, print fractions")
+    parser.add_argument(
+        "--bootstrap", type=int, metavar="N", help="intervals from N replicates of the comparisons; needs counts"
+    )
+    parser.add_argument("--level", type=float, default=0.95, metavar="X", help="what share the intervals enclose")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of replicates, and of solvers that draw")
+    parser.add_argument("--figure", type=str, metavar="FILE", help="draw the game and its winner: .png, .svg or .pdf")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    arguments = parser.parse_args(list(argv))
-    game = _game(arguments.game)
-    solution = solve(game, method=arguments.method, tol=arguments.tol)
-    if arguments.json:
-        print(json.dumps(as_json(game, solution)))
-    else:
-        _print_table(game, solution, arguments.game)
-    return 0 if solution.solved else 1
+    return parser
 
 
-def as_json(game: PreferenceGame, solution: Solution) -> dict[str, object]:
-    """The object that ``--json`` prints."""
-    return {
-        "policy": dict(zip(game.labels, solution.policy.tolist(), strict=True)),
+def as_json(game: Game, solution: Solution, intervals: WinnerIntervals | None = None) -> dict[str, object]:
+    """The object that ``--json`` prints; fractions and intervals only where they were asked for."""
+    certificate = solution.certificate
+    result: dict[str, object] = {
+        "policy": dict(zip(game.labels, (solution.policy + 0.0).tolist(), strict=True)),
         "support": list(solution.support),
-        "exploitability": solution.certificate.exploitability,
-        "duality_gap": solution.certificate.duality_gap,
+        "exploitability": certificate.exploitability + 0.0,
+        "duality_gap": certificate.duality_gap + 0.0,
         "method": solution.method,
         "status": solution.status,
     }
+    if certificate.exact_policy is not None:
+        result["exact_policy"] = {label: str(share) for label, share in certificate.exact_policy.items()}
+    selection = solution.settings.get("selection", "any")
+    if selection != "any":
+        result["selection"] = selection
+    if intervals is not None:
+        result["intervals"] = {
+            "level": intervals.level,
+            "replicates": intervals.replicates,
+            "unsolved": intervals.unsolved,
+            "probability": _bounds(intervals.labels, intervals.lower, intervals.upper),
+            "in_support": dict(zip(intervals.labels, intervals.probability_in_support.tolist(), strict=True)),
+            "win_rate": _bounds(intervals.labels, intervals.win_rate_lower, intervals.win_rate_upper),
+        }
+    return result
 
 
-def _game(name: str) -> PreferenceGame:
-    if os.path.exists(name):
-        return load_game(name)
-    if name not in GAMES and (os.sep in name or "." in name):
-        raise FileNotFoundError(f"no such file: {name}")
-    try:
-        return named_game(name)
-    except ValueError as error:
-        raise ValueError(f"no file and {error}") from None
+def _bounds(labels: Sequence[str], lower: FloatArray, upper: FloatArray) -> dict[str, list[float]]:
+    return {label: [low, high] for label, low, high in zip(labels, lower.tolist(), upper.tolist(), strict=True)}
 
 
-def _print_table(game: PreferenceGame, solution: Solution, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    payoffs = np.round(game.payoff @ solution.policy, 12) + 0.0  # rounding must not print as -0.000000
-    of_preferences = solution.certificate.best_response_win_rate is not None
-    table = Table(title=f"Minimax winner of {title}", title_justify="left")
-    for column in ("action", "probability", "payoff against the winner", "win rate"):
-        table.add_column(column, justify="left" if column == "action" else "right")
-    place = {label: i for i, label in enumerate(game.labels)}
-    others = [label for label in game.labels if label not in solution.support]
-    shown = [*solution.support, *others][: max(20, len(solution.support))]
-    for label in shown:
-        i = place[label]
-        table.add_row(
-            label,
-            f"{solution.policy[i]:.6f}",
-            f"{payoffs[i]:+.6f}",
-            f"{50 + 50 * payoffs[i]:.2f} %" if of_preferences else "-",
-        )
-    console = Console()
-    console.print(table)
-    if len(shown) < len(game):
-        console.print(f"  and {len(game) - len(shown)} more actions with probability 0")
-    console.print(f"certificate: {solution.certificate}", highlight=False, soft_wrap=True)
-    console.print(
-        f"method: {solution.method}, {solution.steps} steps; status: {solution.status}", highlight=False, soft_wrap=True
+def _comparisons(game: Game, arguments: Namespace) -> Comparisons:
+    if isinstance(game, PreferenceGame) and game.comparisons is not None:
+        return game.comparisons
+    raise ValueError(
+        f"--bootstrap draws comparisons again, but {arguments.game} holds payoffs and not how often they were "
+        "observed; give a file with counts of wins, or with a comparison in each row"
     )
+
+
+def _figure_writer(arguments: Namespace) -> Callable[[Game, Solution, WinnerIntervals | None], None]:
+    """Draws to the file asked for, which is refused before anything is solved."""
+    try:
+        from rebel_pref.cli.solve_figure import check_figure_path, draw_solution, save_figure
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != "matplotlib":
+            raise
+        raise ValueError("--figure needs matplotlib: pip install 'rebel_pref[figures]'") from None
+    path = check_figure_path(arguments.figure)
+    title = Path(arguments.game).name
+
+    def draw(game: Game, solution: Solution, intervals: WinnerIntervals | None) -> None:
+        save_figure(draw_solution(game, solution, title=title, intervals=intervals), path)
+
+    return draw
+
+
+@contextmanager
+def _progress(name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """A bar on standard error while a terminal watches; the block gets ``report(done, note="")``."""
+    if not sys.stderr.isatty():
+        yield lambda done, note="": None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    count = "{task.completed:.0f}" + ("" if total is None else "/{task.total:.0f}")
+    columns = (TextColumn(name), BarColumn(), TextColumn(count), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(name, total=total, note="")
+        yield lambda done, note="": bars.update(task, completed=done, note=note)

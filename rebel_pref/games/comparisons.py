@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rebel_pref.games.frames import unframed
 from rebel_pref.games.labels import checked_labels
 from rebel_pref.preferences import FloatArray
 
@@ -55,11 +56,14 @@ class Comparisons:
     def from_counts(cls, wins: ArrayLike, *, labels: Sequence[str] | None = None) -> Comparisons:
         """From a matrix [n, n]: ``wins[i, j]`` = how often i beat j; a tie may be counted as half a win for each.
 
+        A DataFrame brings its labels: those of its index.
+
         Raises
         ------
         ValueError
             For a matrix that is not square, negative counts or counts that are not finite.
         """
+        wins, labels = unframed(wins, labels)
         array = np.asarray(wins, dtype=np.float64)
         if array.ndim != 2 or array.shape[0] != array.shape[1]:
             raise ValueError(f"counts must be a square matrix [n, n], got shape {array.shape}")

@@ -110,10 +110,20 @@ class FactoredGame:
 
     def columns(self, actions: NDArray[np.int64]) -> FloatArray:
         """``A[:, actions]`` [n, k]; O(n k rank)."""
-        result = self.left @ self.right[actions].T
-        result -= self.right @ self.left[actions].T
-        result += self.scores[:, None]
-        result -= self.scores[actions][None, :]
+        return self._payoffs(slice(None), actions)
+
+    def among(self, actions: NDArray[np.int64], opponents: NDArray[np.int64] | None = None) -> FloatArray:
+        """``A[actions, opponents]`` [k, m] from the rows of the factors; O(k m rank)."""
+        if opponents is not None:
+            return self._payoffs(actions, opponents)
+        payoffs = self._payoffs(actions, actions)
+        return np.asarray(0.5 * (payoffs - payoffs.T))
+
+    def _payoffs(self, actions: NDArray[np.int64] | slice, opponents: NDArray[np.int64]) -> FloatArray:
+        result = self.left[actions] @ self.right[opponents].T
+        result -= self.right[actions] @ self.left[opponents].T
+        result += self.scores[actions][:, None]
+        result -= self.scores[opponents][None, :]
         return np.asarray(result)
 
     def _moments(self, support: NDArray[np.int64], mass: FloatArray) -> tuple[FloatArray, FloatArray, float]:
@@ -214,6 +224,15 @@ class MatvecGame:
             unit[action] = 1.0
             result[:, column] = self.payoffs_against(unit)
         return result
+
+    def among(self, actions: NDArray[np.int64], opponents: NDArray[np.int64] | None = None) -> FloatArray:
+        """``A[actions, opponents]`` [k, m]; as many calls as the shorter side has actions."""
+        if opponents is None:
+            payoffs = self.columns(actions)[actions]
+            return np.asarray(0.5 * (payoffs - payoffs.T))
+        if len(actions) < len(opponents):
+            return np.asarray(-self.columns(actions)[opponents].T)
+        return self.columns(opponents)[actions]
 
     def __len__(self) -> int:
         return self.size

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rebel_pref.games.comparisons import Comparisons
+from rebel_pref.games.frames import unframed
 from rebel_pref.games.labels import checked_labels
 from rebel_pref.preferences import (
     FloatArray,
@@ -53,6 +54,10 @@ class Game(Protocol):
         """``A[:, actions]`` [n, k]: the payoff of every action against each of k."""
         ...
 
+    def among(self, actions: NDArray[np.int64], opponents: NDArray[np.int64] | None = None) -> FloatArray:
+        """``A[actions, opponents]`` [k, m]; a restricted game, exactly skew, unless opponents are named."""
+        ...
+
     def __len__(self) -> int: ...
 
 
@@ -85,7 +90,11 @@ class PreferenceGame:
 
     @classmethod
     def from_payoffs(cls, payoffs: ArrayLike, *, labels: Sequence[str] | None = None) -> PreferenceGame:
-        """A game from a skew-symmetric matrix [n, n] (tolerance 1e-9, then made exactly skew)."""
+        """A game from a skew-symmetric matrix [n, n] (tolerance 1e-9, then made exactly skew).
+
+        A DataFrame, here and in the other constructors, brings its labels: those of its index.
+        """
+        payoffs, labels = unframed(payoffs, labels)
         array = check_skew_symmetric(payoffs)
         if array.ndim != 2:
             raise ValueError(f"payoff matrix must have two axes, got shape {array.shape}")
@@ -96,6 +105,7 @@ class PreferenceGame:
     @classmethod
     def from_preferences(cls, preferences: ArrayLike, *, labels: Sequence[str] | None = None) -> PreferenceGame:
         """A game from win probabilities [n, n] with ``P + P.T = 1`` (tolerance 1e-6)."""
+        preferences, labels = unframed(preferences, labels)
         payoffs = payoffs_from_preferences(check_preferences(preferences))
         return cls.from_payoffs(0.5 * (payoffs - np.swapaxes(payoffs, -1, -2)), labels=labels)
 
@@ -147,6 +157,10 @@ class PreferenceGame:
         """``A[:, actions]`` [n, k]."""
         # Rows lie together in memory, and A is skew.
         return np.asarray(-self.payoff[actions].T)
+
+    def among(self, actions: NDArray[np.int64], opponents: NDArray[np.int64] | None = None) -> FloatArray:
+        """``A[actions, opponents]`` [k, m]; the same actions on both sides unless opponents are named."""
+        return np.asarray(self.payoff[np.ix_(actions, actions if opponents is None else opponents)])
 
     def __len__(self) -> int:
         return len(self.payoff)

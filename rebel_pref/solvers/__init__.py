@@ -2,6 +2,7 @@
 
 from rebel_pref.solvers.dynamics import DynamicsState, self_play, step
 from rebel_pref.solvers.linear_program import linear_program
+from rebel_pref.solvers.selection import SELECTIONS
 from rebel_pref.solvers.solve import METHODS, solve
 
-__all__ = ["METHODS", "DynamicsState", "linear_program", "self_play", "solve", "step"]
+__all__ = ["METHODS", "SELECTIONS", "DynamicsState", "linear_program", "self_play", "solve", "step"]

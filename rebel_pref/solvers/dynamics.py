@@ -16,8 +16,7 @@ from rebel_pref.algorithms import Algorithm, EMAMagnet, FixedMagnet, ResetMagnet
 from rebel_pref.certificates import certify, check_policy
 from rebel_pref.games.game import PreferenceGame
 from rebel_pref.preferences import FloatArray
-from rebel_pref.solution import SOLVED, Solution
-from rebel_pref.solvers.solve import support_of
+from rebel_pref.solution import SOLVED, Solution, support_of
 from rebel_pref.targets import regression_target
 
 __all__ = ["DynamicsState", "fit_pointwise", "initial_state", "self_play", "step"]

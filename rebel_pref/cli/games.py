@@ -1,0 +1,46 @@
+"""The game that a command's first argument means, and the order in which its actions are shown."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rebel_pref.games import GAMES, Game, named_game
+from rebel_pref.games.files import load_game
+from rebel_pref.preferences import FloatArray
+
+__all__ = ["GAME_HELP", "open_game", "ranked_actions"]
+
+GAME_HELP = f"file of a game, or its name, NAME or NAME:key=value,...: {', '.join(GAMES)}"
+"""What the argument is, for ``--help``."""
+
+
+def open_game(text: str) -> Game:
+    """The game in the file `text` if there is such a path, else the named game, ``NAME`` or ``NAME:key=value,...``.
+
+    Raises
+    ------
+    FileNotFoundError
+        For a text that can only be a path, and there is nothing.
+    ValueError
+        For a malformed file, an unknown name (lists the known ones) or a bad parameter of a named game.
+    """
+    if os.path.exists(text):
+        return load_game(text)
+    name = text.partition(":")[0]  # Values may hold dots and slashes: 1/3, 0.5.
+    if name not in GAMES and (os.sep in name or "." in name):
+        raise FileNotFoundError(f"no such file: {text}")
+    try:
+        return named_game(text)
+    except ValueError as error:
+        if name in GAMES:
+            raise
+        raise ValueError(f"no file and {error}") from None
+
+
+def ranked_actions(policy: FloatArray, payoffs: FloatArray) -> NDArray[np.int64]:
+    """All actions [n], the likeliest first; those of probability 0 (to 1e-9) by their payoff against the policy."""
+    # Rounded, so that ties stay in the order of the game's labels.
+    return np.lexsort((-payoffs.round(12), -np.where(policy > 1e-9, policy, 0.0).round(12)))

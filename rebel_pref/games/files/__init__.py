@@ -1,0 +1,123 @@
+"""Games from files and into files: one file per format, one door in and one door out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rebel_pref.games.factored import FactoredGame
+from rebel_pref.games.files.arrays import read_npy, read_npz, write_npz
+from rebel_pref.games.files.matrices import game_from_matrix, write_csv
+from rebel_pref.games.files.nfg import read_nfg, write_nfg
+from rebel_pref.games.files.pair_table import read_pair_table
+from rebel_pref.games.files.preflib import read_preflib
+from rebel_pref.games.files.rows import frame_rows, has_comparisons, json_rows, tally
+from rebel_pref.games.files.tables import read_table
+from rebel_pref.games.files.text import format_of, numbered_lines, read_text, replaced
+from rebel_pref.games.frames import Frame, matrix_of_frame
+from rebel_pref.games.game import PreferenceGame
+
+__all__ = ["load_game", "save_game"]
+
+
+def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> PreferenceGame | FactoredGame:
+    """Read a game from a file or from a pandas DataFrame.
+
+    ==================  ==============================================================================================
+    matrix              ``.csv``, ``.tsv``, ``.txt``, ``.npy`` or a square frame, with or without labels. 0.5 on the
+                        diagonal: win rates. 0 or blank: payoffs if skew-symmetric, win counts if they are whole
+                        numbers (``wins[i, j]`` = how often i beat j), win rates if both sides of a pair sum to 1.
+    comparison rows     ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or a frame with columns ``winner`` and ``loser``
+                        (and perhaps ``tie``); or two names (``model_a`` and ``model_b``, ``left`` and ``right``,
+                        ...) with ``winner`` or with tallies ``wins``, ``losses``, ``ties``. A tie is half a win for
+                        each. ``count`` or ``weight`` multiplies a row.
+    ``.npz``            one of ``payoffs``, ``preferences``, ``counts``; or the factors ``left``, ``right`` and
+                        perhaps ``scores``; or what :func:`save_game` wrote. ``labels`` if they have names.
+    PrefLib ballots     ``.soc``, ``.soi``, ``.toc``, ``.toi``; who is not ranked lost to who is.
+    pair table          lines ``('first', 'second', mean return of first)``, in the units of the file.
+    Gambit              ``.nfg``, of two players, symmetric and zero-sum.
+    ==================  ==============================================================================================
+
+    Text is UTF-8, plain or compressed (``.gz``). The modules of :mod:`rebel_pref.games.files` give the details.
+
+    Parameters
+    ----------
+    source : path of the file, or a DataFrame.
+    cluster : for comparison rows, the column whose rows belong together (see :class:`Comparisons`). "auto" takes the
+        first of cluster, ballot, voter, annotator, worker, rater, user, prompt, question_id that is there and
+        holds more than one value; None takes every row as independent.
+
+    Returns
+    -------
+    FactoredGame for factors, else PreferenceGame; its ``comparisons`` hold what was counted.
+
+    Raises
+    ------
+    FileNotFoundError
+    ValueError
+        For a malformed file, with its name and the line number, or what is no symmetric zero-sum game.
+    """
+    if isinstance(source, Frame):
+        return _from_frame(source, cluster)
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    try:
+        game = _from_file(path, cluster)
+        if cluster not in ("auto", None) and (isinstance(game, FactoredGame) or game.comparisons is None):
+            raise ValueError(f"cluster={cluster!r} is for comparison rows; this file holds none")
+        return game
+    except ValueError as error:
+        # A reader that knows the line has named the file already.
+        named = str(error).startswith(str(path))
+        raise ValueError(str(error) if named else f"{path}: {error}") from None
+
+
+def save_game(game: PreferenceGame | FactoredGame, path: str | Path) -> None:
+    """Write a game to a ``.npz``, ``.csv`` or ``.nfg`` file; :func:`load_game` gives back the same payoffs to the bit.
+
+    ``.npz`` also keeps comparisons and factors; the others hold the payoffs only. The file appears whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        For another suffix, a game that the format cannot hold, or labels that it cannot.
+    """
+    path = Path(path)
+    if not isinstance(game, PreferenceGame | FactoredGame):
+        raise ValueError(f"{path}: only a dense or a factored game can be written, got {game!r}")
+    writers = {".npz": write_npz, ".csv": write_csv, ".nfg": write_nfg}
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise ValueError(f"{path}: no game is written as {path.suffix!r}; known suffixes: {', '.join(writers)}")
+    with replaced(path) as stream:
+        writer(game, stream)
+
+
+_PREFLIB = (".soc", ".soi", ".toc", ".toi")
+
+
+def _from_file(path: Path, cluster: str | None) -> PreferenceGame | FactoredGame:
+    suffix = format_of(path)
+    if suffix == ".npy":
+        return read_npy(path)
+    if suffix == ".npz":
+        return read_npz(path)
+    text = read_text(path)
+    opening = text.lstrip()[:12]
+    if suffix in _PREFLIB or opening.startswith("# FILE NAME"):
+        return read_preflib(path, text)
+    if suffix == ".nfg" or opening.startswith("NFG "):
+        return read_nfg(path, text)
+    if opening.startswith("("):
+        return read_pair_table(path, numbered_lines(text))
+    if suffix in (".jsonl", ".ndjson", ".json") or opening.startswith(("{", "[")):
+        return PreferenceGame.from_comparisons(tally(json_rows(path, text, cluster), cluster))
+    return read_table(path, text, cluster)
+
+
+def _from_frame(frame: Frame, cluster: str | None) -> PreferenceGame:
+    names: Sequence[str] = [str(column).strip().lower() for column in frame.columns]
+    if has_comparisons(names):
+        return PreferenceGame.from_comparisons(tally(frame_rows(frame, cluster), cluster))
+    return game_from_matrix(*matrix_of_frame(frame))
