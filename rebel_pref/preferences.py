@@ -17,7 +17,7 @@ __all__ = [
     "FunctionOracle",
     "PreferenceOracle",
     "check_preferences",
-    "check_skew_symmetric",
+    "exactly_skew",
     "payoffs_from_preferences",
     "preferences_from_payoffs",
     "symmetrize_logits",
@@ -97,8 +97,8 @@ def preferences_from_payoffs(payoffs: Any) -> Any:
     return 0.5 * (1.0 + payoffs)
 
 
-def check_skew_symmetric(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
-    """Return `payoffs` as a float64 array [..., n, n], or say which entry breaks ``A + A.T = 0``.
+def exactly_skew(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
+    """``(A - A^T) / 2`` of payoffs [..., n, n]: a fresh, read-only copy; or say which entry breaks ``A + A^T = 0``.
 
     Raises
     ------
@@ -107,16 +107,25 @@ def check_skew_symmetric(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> Floa
         ``tolerance * max(1, max|A|)``.
     """
     array = _square(payoffs, "payoff")
-    excess = np.abs(array + np.swapaxes(array, -1, -2))
-    allowed = tolerance * max(1.0, float(np.abs(array).max()))
-    if excess.max() > allowed:
+    allowed = tolerance * max(1.0, float(array.max()), -float(array.min()))
+    asymmetry = _asymmetry(array)
+    if asymmetry > allowed:
+        excess = np.abs(array + np.swapaxes(array, -1, -2))
         i, j = _worst(excess)
-        total = excess[..., i, j].max()
+        totals = (array[..., i, j] + array[..., j, i]).ravel()
         raise ValueError(
-            f"payoff is not skew-symmetric: |A[{i}, {j}] + A[{j}, {i}]| = {total:.6g}, expected 0 "
-            f"(tolerance {allowed:.3g}); pass win probabilities with from_preferences"
+            f"payoff is not skew-symmetric: A[{i}, {j}] + A[{j}, {i}] = {totals[np.abs(totals).argmax()]:.6g}, "
+            f"expected 0 (tolerance {allowed:.3g}); pass preferences with from_preferences"
         )
-    return array
+    if asymmetry == 0.0:
+        result = array.copy(order="C")
+    else:
+        result = np.empty(array.shape)
+        for block in _blocks(array):
+            np.subtract(array[..., block, :], np.swapaxes(array[..., :, block], -1, -2), out=result[..., block, :])
+        result *= 0.5
+    result.flags.writeable = False
+    return result
 
 
 def check_preferences(preferences: ArrayLike, *, tolerance: float = 1e-6) -> FloatArray:
@@ -172,10 +181,25 @@ def _square(values: ArrayLike, name: str) -> FloatArray:
         raise ValueError(f"{name} matrix must be square, got shape {array.shape}")
     if array.shape[-1] == 0:
         raise ValueError(f"{name} matrix is empty; a game needs at least one action")
-    if not np.isfinite(array).all():
+    # NaN spreads to the largest entry.
+    if not (np.isfinite(array.max()) and np.isfinite(array.min())):
         i, j = _worst(~np.isfinite(array))
         raise ValueError(f"{name} matrix has a value that is not finite at [{i}, {j}]: fill or drop it first")
     return array
+
+
+def _asymmetry(array: FloatArray) -> float:
+    """``max |A + A^T|``."""
+    worst = 0.0
+    for block in _blocks(array):
+        total = array[..., block, :] + np.swapaxes(array[..., :, block], -1, -2)
+        worst = max(worst, float(total.max()), -float(total.min()))
+    return worst
+
+
+def _blocks(array: FloatArray) -> list[slice]:
+    """Rows in blocks: a transposed panel of a large matrix is read through the cache, and nothing large is made."""
+    return [slice(start, start + 64) for start in range(0, array.shape[-1], 64)]
 
 
 def _worst(excess: NDArray[Any]) -> tuple[int, int]:

@@ -138,19 +138,21 @@ def diagnose(
     solution = solve(game)
     scores = None
     if game.holds_win_rates:
-        scores = fit_bradley_terry(game.comparisons.counts if game.comparisons is not None else _win_rates(payoffs))
+        # Win rates are one comparison a pair: the usual pull to 0 would bend an exact fit.
+        counts, ridge = (_win_rates(payoffs), 1e-6) if game.comparisons is None else (game.comparisons.counts, 1e-3)
+        scores = fit_bradley_terry(counts, ridge=ridge)
     chosen = choices(payoffs, game.labels, scores=scores, winner=solution.policy)
     found = _Tested((), (), {}, None)
     if tallies is not None and len(tallies.first) > 0:
         rng = np.random.default_rng(seed)
         found = _tested(tallies, chosen, bootstrap=bootstrap, level=level, rng=rng, progress=progress)
-    counts = triads(payoffs, game.labels)
+    found_triads = triads(payoffs, game.labels)
     solutions = tournament_solutions(payoffs, game.labels, solution.policy)
     cycle = tuple(game.labels[i] for i in found.cycle)
     reason = "" if tallies is None else "bootstrap = 0" if bootstrap == 0 else testable(tallies)
     return Diagnosis(
         sentence=verdict(
-            counts,
+            found_triads,
             solutions,
             found.tests,
             cycle,
@@ -160,7 +162,7 @@ def diagnose(
         ),
         labels=tuple(game.labels),
         counted=None if tallies is None else counted(tallies),
-        triads=counts,
+        triads=found_triads,
         hodge=hodge,
         spectrum=disc_spectrum(skew, hodge.cyclic_flow),
         solutions=solutions,

@@ -44,24 +44,15 @@ def log_odds_flow(wins: FloatArray, losses: FloatArray) -> FloatArray:
 def potentials(flow: FloatArray, weights: FloatArray) -> FloatArray:
     """Scores r [..., n] that minimise ``sum w (Y_ij - r_i + r_j)^2``; `flow` and `weights` [..., n, n].
 
-    Normal equations ``L r = div``, L the weighted graph Laplacian. Its null space (one constant for each connected
-    part) is met by a shift of 1e-10 of the largest degree, whose error a second step of refinement squares.
-    Source: Jiang, Lim, Yao & Ye 2011, section 4.
+    Normal equations ``L r = div``, L the weighted graph Laplacian, by its pseudo-inverse, which gives every connected
+    part a sum of 0. Source: Jiang, Lim, Yao & Ye 2011, section 4.
     """
-    size = flow.shape[-1]
     divergence = (weights * flow).sum(-1)
-    degrees = weights.sum(-1)
-    laplacian = -weights.astype(np.float64, copy=True)
-    diagonal = np.arange(size)
-    laplacian[..., diagonal, diagonal] = degrees
-    largest = degrees.max(-1, keepdims=True)
-    shift = 1e-10 * np.where(largest > 0.0, largest, 1.0)
-    shifted = laplacian.copy()
-    shifted[..., diagonal, diagonal] += shift
-    inverse = np.linalg.inv(shifted)
-    first = (inverse @ divergence[..., None])[..., 0]
-    left = divergence - (laplacian @ first[..., None])[..., 0]
-    return np.asarray(first + (inverse @ left[..., None])[..., 0])
+    laplacian = np.asarray(-weights, dtype=np.float64)
+    diagonal = np.arange(flow.shape[-1])
+    laplacian[..., diagonal, diagonal] = weights.sum(-1)
+    inverse = np.linalg.pinv(laplacian, hermitian=True)
+    return np.asarray((inverse @ divergence[..., None])[..., 0])
 
 
 def hodge_decomposition(flow: FloatArray, weights: FloatArray, *, name: str) -> HodgeDecomposition:

@@ -124,7 +124,7 @@ def _strongest(payoffs: FloatArray, labels: Sequence[str], listed: int) -> tuple
             continue
         weakest = np.minimum(payoffs[i, after][:, None], -payoffs[i, before][None, :])
         weakest = np.minimum(weakest, payoffs[np.ix_(after, before)])
-        least = found[-1][0] if len(found) == listed else 0.0
+        least = found[-1][0] if found and len(found) == listed else 0.0
         stronger = np.flatnonzero(weakest > least)
         best = stronger[np.argsort(-weakest.flat[stronger], kind="stable")[:listed]]
         for j, k in zip(*np.unravel_index(best, weakest.shape), strict=True):

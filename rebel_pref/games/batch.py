@@ -9,7 +9,12 @@ from numpy.typing import ArrayLike
 
 from rebel_pref.games.game import PreferenceGame
 from rebel_pref.games.labels import checked_labels
-from rebel_pref.preferences import FloatArray, check_preferences, check_skew_symmetric, payoffs_from_preferences
+from rebel_pref.preferences import (
+    FloatArray,
+    check_preferences,
+    exactly_skew,
+    payoffs_from_preferences,
+)
 
 __all__ = ["GameBatch"]
 
@@ -30,11 +35,9 @@ class GameBatch:
     @classmethod
     def from_payoffs(cls, payoffs: ArrayLike, *, labels: Sequence[str] | None = None) -> GameBatch:
         """From skew-symmetric matrices [B, n, n] (tolerance 1e-9, then made exactly skew)."""
-        array = check_skew_symmetric(payoffs)
-        if array.ndim != 3:
-            raise ValueError(f"a batch of games has shape [B, n, n], got {array.shape}")
-        exact = 0.5 * (array - array.swapaxes(1, 2))
-        exact.flags.writeable = False
+        exact = exactly_skew(payoffs)
+        if exact.ndim != 3:
+            raise ValueError(f"a batch of games has shape [B, n, n], got {exact.shape}")
         return cls(exact, checked_labels(labels, exact.shape[1]))
 
     @classmethod

@@ -16,7 +16,7 @@ from rebel_pref.games.labels import checked_labels
 from rebel_pref.preferences import (
     FloatArray,
     check_preferences,
-    check_skew_symmetric,
+    exactly_skew,
     payoffs_from_preferences,
     preferences_from_payoffs,
 )
@@ -95,11 +95,9 @@ class PreferenceGame:
         A DataFrame, here and in the other constructors, brings its labels: those of its index.
         """
         payoffs, labels = unframed(payoffs, labels)
-        array = check_skew_symmetric(payoffs)
-        if array.ndim != 2:
-            raise ValueError(f"payoff matrix must have two axes, got shape {array.shape}")
-        exact = 0.5 * (array - array.T)
-        exact.flags.writeable = False
+        exact = exactly_skew(payoffs)
+        if exact.ndim != 2:
+            raise ValueError(f"payoff matrix must have two axes, got shape {exact.shape}")
         return cls(exact, checked_labels(labels, len(exact)))
 
     @classmethod

@@ -1,7 +1,6 @@
 """Measures of intransitivity: against counting by hand and by brute force, and the laws they keep."""
 
 import itertools
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -348,7 +347,7 @@ def test_violations_are_what_counting_finds(seed, n, ties, density):
 
 
 @LAWS
-@given(seed=SEEDS, n=st.integers(2, 9), spread=st.floats(0.01, 4.0))
+@given(seed=SEEDS, n=st.integers(2, 9), spread=st.floats(0.01, 2.0))
 def test_bradley_terry_games_are_free_of_cycles_curl_and_violations(seed, n, spread):
     """Zero curl in log-odds, no cyclic triad, no chain broken, one action in every set; and the scores are found."""
     scores = spread * np.random.default_rng(seed).normal(size=n)
@@ -357,7 +356,7 @@ def test_bradley_terry_games_are_free_of_cycles_curl_and_violations(seed, n, spr
     assert found.hodge.flow == "log-odds"
     assert found.hodge.curl + found.hodge.harmonic <= 1e-12 * found.hodge.total
     np.testing.assert_allclose(found.hodge.potential, scores - scores.mean(), atol=1e-6)
-    np.testing.assert_allclose(found.bradley_terry, found.hodge.potential, atol=0.02 * max(1.0, spread**2))
+    np.testing.assert_allclose(found.bradley_terry, found.hodge.potential, rtol=1e-3, atol=1e-4)
     assert (found.triads.cyclic, found.triads.consistency) == (0, 1.0)
     assert found.spectrum.effective_cyclic_discs == 0.0 or found.hodge.total < 1e-8
     broken = found.transitivity
@@ -412,8 +411,6 @@ def test_every_kind_of_game_is_diagnosed_alike():
 
 
 def test_too_many_actions_are_refused_before_any_work():
-    game = SimpleNamespace(labels=range(4001), among=None, __len__=None)
     factored = rp.games.FactoredGame.from_factors(np.zeros((4001, 1)), np.zeros((4001, 1)))
-    assert len(game.labels) == len(factored)
     with pytest.raises(ValueError, match=r"at most 4000 actions \(triads take n\^3 operations\), got 4001"):
         rp.diagnose(factored)
