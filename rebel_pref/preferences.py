@@ -107,19 +107,21 @@ def exactly_skew(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
         ``tolerance * max(1, max|A|)``.
     """
     array = _square(payoffs, "payoff")
-    allowed = tolerance * max(1.0, float(array.max()), -float(array.min()))
+    # NaN and infinities spread to the asymmetry, so 0 says that all is well.
     asymmetry = _asymmetry(array)
-    if asymmetry > allowed:
-        excess = np.abs(array + np.swapaxes(array, -1, -2))
-        i, j = _worst(excess)
-        totals = (array[..., i, j] + array[..., j, i]).ravel()
-        raise ValueError(
-            f"payoff is not skew-symmetric: A[{i}, {j}] + A[{j}, {i}] = {totals[np.abs(totals).argmax()]:.6g}, "
-            f"expected 0 (tolerance {allowed:.3g}); pass preferences with from_preferences"
-        )
     if asymmetry == 0.0:
         result = array.copy(order="C")
     else:
+        _check_finite(array, "payoff")
+        allowed = tolerance * max(1.0, float(array.max()), -float(array.min()))
+        if asymmetry > allowed:
+            excess = np.abs(array + np.swapaxes(array, -1, -2))
+            i, j = _worst(excess)
+            totals = (array[..., i, j] + array[..., j, i]).ravel()
+            raise ValueError(
+                f"payoff is not skew-symmetric: A[{i}, {j}] + A[{j}, {i}] = {totals[np.abs(totals).argmax()]:.6g}, "
+                f"expected 0 (tolerance {allowed:.3g}); pass preferences with from_preferences"
+            )
         result = np.empty(array.shape)
         for block in _blocks(array):
             np.subtract(array[..., block, :], np.swapaxes(array[..., :, block], -1, -2), out=result[..., block, :])
@@ -138,6 +140,7 @@ def check_preferences(preferences: ArrayLike, *, tolerance: float = 1e-6) -> Flo
         that does not sum to 1 within `tolerance`.
     """
     array = _square(preferences, "preference")
+    _check_finite(array, "preference")
     if array.min() < 0.0 or array.max() > 1.0:
         distance = np.abs(array - 0.5)
         i, j = _worst(distance)
@@ -181,20 +184,23 @@ def _square(values: ArrayLike, name: str) -> FloatArray:
         raise ValueError(f"{name} matrix must be square, got shape {array.shape}")
     if array.shape[-1] == 0:
         raise ValueError(f"{name} matrix is empty; a game needs at least one action")
-    # NaN spreads to the largest entry.
+    return array
+
+
+def _check_finite(array: FloatArray, name: str) -> None:
     if not (np.isfinite(array.max()) and np.isfinite(array.min())):
         i, j = _worst(~np.isfinite(array))
         raise ValueError(f"{name} matrix has a value that is not finite at [{i}, {j}]: fill or drop it first")
-    return array
 
 
 def _asymmetry(array: FloatArray) -> float:
     """``max |A + A^T|``."""
     worst = 0.0
-    for block in _blocks(array):
-        total = array[..., block, :] + np.swapaxes(array[..., :, block], -1, -2)
-        worst = max(worst, float(total.max()), -float(total.min()))
-    return worst
+    with np.errstate(invalid="ignore"):
+        for block in _blocks(array):
+            total = array[..., block, :] + np.swapaxes(array[..., :, block], -1, -2)
+            worst = np.maximum(worst, np.maximum(total.max(), -total.min()))  # NaN stays NaN
+    return float(worst)
 
 
 def _blocks(array: FloatArray) -> list[slice]:

@@ -25,9 +25,11 @@ __all__ = ["active_set", "first_order_guess", "follow_path"]
 _FEASIBLE = 1e-13
 _PIVOT = 1e-9
 _LARGEST_INVERSE = 1e9
-_ROOM = 64
+_ROOM = 32
 _FENCE = 0.15
 _LOOK = 25
+_BLOCK = 550  # Float32 blocks of 1.2 MB: a core's own cache holds one.
+_LOOSE = 1e-5  # Tolerances that float32 can meet, at a price that a first-order method asks.
 
 
 def active_set(
@@ -42,11 +44,11 @@ def active_set(
     seed : of the small random perturbation that keeps ties from cycling.
     """
     start, slack, rounds = first_order_guess(game.payoff, game.scale, tol=tol)
+    if progress is not None:
+        progress(rounds, float(max(0.0, -slack.min())) * game.scale)
     # The start sees A in float32.
     if -slack.min() <= tol and float((game.payoff @ start).max()) <= tol * game.scale:
         return Answer(start, "regret_matching", rounds)
-    if progress is not None:
-        progress(rounds, float(max(0.0, -slack.min())) * game.scale)
     found = follow_path(game.payoff, game.scale, start, slack, seed=seed, progress=progress)
     if found is None:
         return None
@@ -67,40 +69,71 @@ def first_order_guess(
     Parameters
     ----------
     payoff : [n, n]; scale : ``max|A|``, positive; the slacks come back in units of it.
-    rounds : at most; ``max(100, .3 n)`` unless given, since a pivot saved is worth about ten rounds. It is also over
-        when no action gains more than `tol`, or when the support has been the same for a while.
+    rounds : at most; ``max(100, .3 n)`` unless given, since a pivot saved is worth about five rounds, or n where
+        `tol` is loose. It is also over when no action gains more than `tol`, or, where `tol` is strict, when the
+        support has been the same for a while.
 
     Returns
     -------
     policy [n], slack ``-(A p) / scale`` [n] (negative where an action still gains), rounds taken.
     """
     size = len(payoff)
-    rounds = max(100, int(0.3 * size)) if rounds is None else rounds
-    single = payoff.astype(np.float32)
-    single /= np.float32(scale)
-    uniform = np.full(size, 1.0 / size, np.float32)
-    regret = np.zeros(size, np.float32)
-    gain = np.zeros(size, np.float32)
-    total = np.zeros(size)
-    payoffs = np.zeros(size)
+    if rounds is None:
+        rounds = max(100, int(0.3 * size) if tol < _LOOSE else size)
+    product = _SkewProduct(payoff, scale)
+    regret, gain, played = np.zeros((3, size), np.float32)
+    total, payoffs, weighted = np.zeros((3, size))
     support = np.zeros(size, dtype=bool)
     for number in range(1, rounds + 1):
-        played = np.maximum(regret + gain, 0.0)
+        np.add(regret, gain, out=played)
+        np.maximum(played, 0.0, out=played)
         mass = float(played.sum())
-        played = played / np.float32(mass) if mass > 0.0 else uniform
-        gain = single @ played
-        np.maximum(regret + gain, 0.0, out=regret)
+        if mass > 0.0:
+            played *= np.float32(1.0 / mass)
+        else:
+            played[:] = 1.0 / size
+        product.times(played, out=gain)
+        regret += gain
+        np.maximum(regret, 0.0, out=regret)
         weight = float(number * number)
-        total += weight * played
-        payoffs += weight * gain
+        total += np.multiply(played, weight, out=weighted)
+        payoffs += np.multiply(gain, weight, out=weighted)
         if number % _LOOK == 0:
             mass = number * (number + 1) * (2 * number + 1) / 6.0
             looks_like = total > _FENCE * np.maximum(-payoffs, 0.0)
-            if payoffs.max() <= tol * mass or (looks_like == support).all():
+            if payoffs.max() <= tol * mass or (tol < _LOOSE and (looks_like == support).all()):
                 break
             support = looks_like
     mass = float(total.sum())
     return total / mass, -payoffs / mass, number
+
+
+class _SkewProduct:
+    """``A x / scale`` in float32 from the blocks on and above the diagonal: half the memory to read.
+
+    A block above the diagonal also stands, transposed and negated, for the one below, and is still in the cache when
+    it is used the second time.
+    """
+
+    def __init__(self, payoff: FloatArray, scale: float) -> None:
+        size = len(payoff)
+        step = -(-size // -(-size // _BLOCK))
+        starts = range(0, size, step)
+        self._blocks = []
+        for first in starts:
+            for second in starts[first // step :]:
+                rows, columns = slice(first, first + step), slice(second, second + step)
+                block = np.empty(payoff[rows, columns].shape, np.float32)
+                np.divide(payoff[rows, columns], scale, out=block, casting="same_kind")
+                self._blocks.append((rows, columns, block))
+
+    def times(self, vector: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Write the product with a vector [n] to `out` [n]."""
+        out[:] = 0.0
+        for rows, columns, block in self._blocks:
+            out[rows] += block @ vector[columns]
+            if rows != columns:
+                out[columns] -= vector[rows] @ block
 
 
 def follow_path(
@@ -239,13 +272,16 @@ class _Basis:
 
     def exchange(self, first: int, second: int, column: _Column, other: _Column, t: float) -> bool:
         """Principal pivot on two actions with the tableau entry t: each changes sides. False: a singular basis."""
-        # G' = G + (other column^T - column other^T) / t on the indices that stay.
-        left = np.stack([other.support, -column.support], axis=1) / t
-        right = np.stack([column.support, other.support])
-        inverse = self.inverse
-        for block in range(0, len(inverse), 128):
-            inverse[block : block + 128] += left[block : block + 128] @ right
-        borders = {first: left[:, 0], second: left[:, 1]}
+        from scipy.linalg.blas import dgemm
+
+        # G' = G + (other column^T - column other^T) / t on the indices that stay; BLAS adds it in place, on the whole
+        # array, since it would copy a block. Its Fortran order is our C order of the transpose.
+        size = len(self.inverse)
+        left, right = np.zeros((2, 2, len(self._inverse)))
+        left[0, :size], left[1, :size] = other.support / t, -column.support / t
+        right[0, :size], right[1, :size] = column.support, other.support
+        dgemm(1.0, right.T, left.T, beta=1.0, c=self._inverse.T, trans_b=True, overwrite_c=True)
+        borders = {first: left[0, :size], second: left[1, :size]}
         entering = [action for action in borders if not self.inside[action]]
         leaving = [action for action in borders if self.inside[action]]
         if len(entering) == 1:
@@ -285,7 +321,7 @@ class _Basis:
     def _make_room(self, more: int) -> None:
         if self.count + more <= len(self._members):
             return
-        room = min(len(self.payoff), self.count + more + _ROOM)
+        room = min(len(self.payoff), self.count + more + max(_ROOM, len(self.payoff) // 50))
         members, rows, inverse = self.members, self.rows, self.inverse
         self._members = np.resize(members, room)
         self._rows = np.concatenate([rows, np.empty((room - self.count, len(self.payoff)))])
@@ -350,7 +386,7 @@ def _inverse(payoff: FloatArray, scale: float, members: NDArray[np.int64]) -> Fl
 
     # The identity beside K_S is its own inverse and leaves room for the basis to grow without moving it.
     size = len(members) + 1
-    room = min(len(payoff), len(members) + _ROOM) + 1
+    room = min(len(payoff), len(members) + max(_ROOM, len(payoff) // 50)) + 1
     bordered = np.zeros((room, room), order="F")
     bordered[np.arange(size, room), np.arange(size, room)] = 1.0
     bordered[1:size, 0] = -1.0

@@ -9,7 +9,7 @@ import numpy as np
 from rebel_pref.certificates import Certificate, certify
 from rebel_pref.games.batch import GameBatch
 from rebel_pref.games.duels import DuelOracle
-from rebel_pref.games.factored import FactoredGame
+from rebel_pref.games.factored import FactoredGame, MatvecGame
 from rebel_pref.games.game import Game, PreferenceGame
 from rebel_pref.preferences import FloatArray
 from rebel_pref.solution import SOLVED, BatchSolution, Solution, support_of
@@ -125,7 +125,7 @@ def solve(
     if isinstance(game, GameBatch):
         return _solve_batch(game, tol, seed)
     settings = {"method": method, "tol": tol, "selection": selection, "exact": exact, "seed": seed}
-    answer = _answer(game, method, tol, selection, exact, max_steps, seed, progress)
+    answer = _answer(_in_range(game), method, tol, selection, exact, max_steps, seed, progress)
     certificate = certify(game, answer.policy)
     status = _status(game, answer, certificate, tol)
     policy = certificate.policy
@@ -181,6 +181,20 @@ def _answer(
     return double_oracle(game, tol=tol, max_steps=max_steps, solve_restricted=_solve_restricted, progress=progress)
 
 
+def _in_range(game: Game) -> Game:
+    """The game itself, or one with the same winners whose payoffs can be squared without overflow."""
+    scale = game.scale
+    if scale == 0.0 or 1e-30 < scale < 1e30:
+        return game
+    match game:
+        case PreferenceGame():
+            return PreferenceGame(game.payoff / scale, game.labels)
+        case FactoredGame():
+            return FactoredGame(game.left / scale, game.right, game.scores / scale, game.labels)
+        case _:
+            return MatvecGame(lambda policy: game.payoffs_against(policy) / scale, len(game), game.labels)
+
+
 def _auto(game: PreferenceGame, tol: float, seed: int, progress: Progress | None) -> Answer:
     # An action that nothing beats is a winner.
     unbeaten = game.payoff.min(axis=1) >= 0.0
@@ -225,10 +239,9 @@ def _solve_restricted(payoff: FloatArray) -> FloatArray:
 
 
 def _solve_batch(batch: GameBatch, tol: float, seed: int) -> BatchSolution:
-    policies, pivots = pivoting_batch(batch, seed=seed)
+    policies, pivots, scales = pivoting_batch(batch, seed=seed)
     payoffs = np.matmul(batch.payoffs, policies[:, :, None])[:, :, 0]
     worst = payoffs.max(axis=1)
-    scales = batch.payoffs.max(axis=(1, 2))
     statuses = {}
     for b in np.flatnonzero((pivots < 0) | ~(worst <= tol * scales)):
         again = solve(batch[int(b)], tol=tol, seed=seed)
