@@ -127,6 +127,27 @@ def test_a_loose_tolerance_ends_with_the_first_order_start():
     assert 1e-6 < solution.certificate.exploitability <= 1e-2 * game.scale
 
 
+def test_a_large_game_is_screened():
+    """n = 700: most of the rounds play on the actions that still matter; slacks are those of the whole game."""
+    game = random_game(700, 0)
+    start, slack, _ = first_order_guess(game.payoff, game.scale)
+    np.testing.assert_allclose(slack, -(game.payoff @ start) / game.scale, atol=1e-6)
+    play = active._RegretMatching(game.payoff, game.scale)
+    for _ in range(100):
+        play.step()
+    before = play.whole_average()
+    play.keep(np.arange(100, 600))
+    np.testing.assert_allclose(play.whole_average()[0], before[0], atol=1e-12)
+    for _ in range(10):
+        play.step()
+    policy, slack = play.whole_average()
+    assert policy[:100].sum() < before[0][:100].sum()
+    np.testing.assert_allclose(slack, -(game.payoff @ policy) / game.scale, atol=1e-6)
+    loose = rp.solve(game, tol=2e-4)
+    assert loose.method == "regret_matching"
+    assert loose.certificate.exploitability <= 2e-4 * game.scale
+
+
 def test_a_broken_path_falls_back(monkeypatch):
     """No basis, no path: the interior point answers, and `method` says so; without it the linear program."""
     game = random_game(160, 1)  # Too large for the compiled tableau, should another test have loaded it.

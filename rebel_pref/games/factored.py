@@ -61,13 +61,24 @@ class FactoredGame:
         return cls(u, v, r, checked_labels(labels, len(u)))
 
     @cached_property
-    def scale(self) -> float:
-        """The largest payoff met by going from an action to the one that beats it most, from three actions on.
+    def _stacked(self) -> FloatArray:
+        """U^T, V^T and r, one under the other, [2 k + 1, n]: every product runs along the memory."""
+        return np.vstack([self.left.T, self.right.T, self.scores])
 
-        A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one.
+    @cached_property
+    def _largest(self) -> FloatArray:
+        """Largest absolute entry of every row of the stack."""
+        return np.maximum(self._stacked.max(axis=1), -self._stacked.min(axis=1))
+
+    @cached_property
+    def scale(self) -> float:
+        """The largest payoff met by going from an action to the one that beats it most, from two actions on.
+
+        A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one. What is
+        no larger than rounding is 0.
         """
         largest = 0.0
-        for start in sorted({0, int(self.scores.argmax()), int(np.abs(self.left).max(axis=1).argmax())}):
+        for start in {0, int(self.scores.argmax())}:
             action = start
             for _ in range(8):
                 column = np.abs(self.columns(np.array([action]))[:, 0])
@@ -75,61 +86,62 @@ class FactoredGame:
                 if column[action] <= largest:
                     break
                 largest = float(column[action])
-        return largest
+        discs, sizes = self.left.shape[1], self._largest
+        rounding = rounding_factor(2 * discs + 8) * 2.0 * float(sizes[:discs] @ sizes[discs:-1] + sizes[-1])
+        return largest if largest > rounding else 0.0
 
-    @property
+    @cached_property
     def holds_win_rates(self) -> bool:
-        """Whether row norms alone show that every payoff lies in [-1, 1]."""
-        norms = np.sqrt((self.left**2).sum(1) + (self.right**2).sum(1))
-        return float(norms.max()) ** 2 + float(np.ptp(self.scores)) <= 1.0 + 1e-9
+        """Whether the factors alone show that every payoff lies in [-1, 1]."""
+        if self.scale > 1.0 + 1e-9:
+            return False
+        norms = np.square(self._stacked[:-1]).sum(axis=0)
+        return float(norms.max()) + float(np.ptp(self.scores)) <= 1.0 + 1e-9
 
     def payoffs_against(self, policy: FloatArray) -> FloatArray:
-        """``A p`` [n]; O(n k), over the support of p only where that is small."""
+        """``A p`` [n]; O(n k), and the moments of p over its support only."""
         support = np.flatnonzero(policy)
         mass = policy[support]
-        toward_right, toward_left, mean_score = self._moments(support, mass)
-        result = self.left @ toward_right
-        result -= self.right @ toward_left
-        result += self.scores * mass.sum()
-        result -= mean_score
-        return np.asarray(result)
+        if len(support) == len(self):
+            moments = self._stacked @ policy
+        else:
+            moments = np.concatenate(
+                [mass @ self.left[support], mass @ self.right[support], self.scores[support, None].T @ mass]
+            )
+        return self._against(moments, float(mass.sum()))
 
     def rounding_bound(self, policy: FloatArray) -> float:
         """``gamma`` times the same sum over absolute values, for the terms of both products."""
         support = np.flatnonzero(policy)
         mass = policy[support]
-        largest_left, largest_right = np.abs(self.left).max(axis=0), np.abs(self.right).max(axis=0)
-        absolute = (
-            largest_left @ (mass @ np.abs(self.right[support]))
-            + largest_right @ (mass @ np.abs(self.left[support]))
-            + np.abs(self.scores).max() * mass.sum()
-            + mass @ np.abs(self.scores[support])
-        )
-        terms = 2 * len(support) + 2 * self.left.shape[1] + 8
-        return rounding_factor(terms) * float(absolute)
+        discs = self.left.shape[1]
+        left, right = mass @ np.abs(self.left[support]), mass @ np.abs(self.right[support])
+        largest = self._largest
+        absolute = largest[:discs] @ right + largest[discs:-1] @ left
+        absolute += largest[-1] * mass.sum() + mass @ np.abs(self.scores[support])
+        return rounding_factor(2 * len(support) + 2 * discs + 8) * float(absolute)
 
     def columns(self, actions: NDArray[np.int64]) -> FloatArray:
         """``A[:, actions]`` [n, k]; O(n k rank)."""
-        return self._payoffs(slice(None), actions)
+        result = np.empty((len(self), len(actions)))
+        for column, action in enumerate(actions):
+            result[:, column] = self._against(self._stacked[:, action], 1.0)
+        return result
 
     def among(self, actions: NDArray[np.int64], opponents: NDArray[np.int64] | None = None) -> FloatArray:
         """``A[actions, opponents]`` [k, m] from the rows of the factors; O(k m rank)."""
-        if opponents is not None:
-            return self._payoffs(actions, opponents)
-        payoffs = self._payoffs(actions, actions)
-        return np.asarray(0.5 * (payoffs - payoffs.T))
+        rivals = actions if opponents is None else opponents
+        payoffs = self.left[actions] @ self.right[rivals].T
+        payoffs -= self.right[actions] @ self.left[rivals].T
+        payoffs += np.subtract.outer(self.scores[actions], self.scores[rivals])
+        return payoffs if opponents is not None else np.asarray(0.5 * (payoffs - payoffs.T))
 
-    def _payoffs(self, actions: NDArray[np.int64] | slice, opponents: NDArray[np.int64]) -> FloatArray:
-        result = self.left[actions] @ self.right[opponents].T
-        result -= self.right[actions] @ self.left[opponents].T
-        result += self.scores[actions][:, None]
-        result -= self.scores[opponents][None, :]
+    def _against(self, moments: FloatArray, mass: float) -> FloatArray:
+        """Payoffs [n] against a mixture with these moments of the stack [2 k + 1]."""
+        discs = self.left.shape[1]
+        result = np.concatenate([moments[discs:-1], -moments[:discs], [mass]]) @ self._stacked
+        result -= moments[-1]
         return np.asarray(result)
-
-    def _moments(self, support: NDArray[np.int64], mass: FloatArray) -> tuple[FloatArray, FloatArray, float]:
-        if len(support) == len(self):
-            return self.right.T @ mass, self.left.T @ mass, float(self.scores @ mass)
-        return mass @ self.right[support], mass @ self.left[support], float(self.scores[support] @ mass)
 
     def __len__(self) -> int:
         return len(self.left)

@@ -28,6 +28,8 @@ _LARGEST_INVERSE = 1e9
 _ROOM = 32
 _FENCE = 0.15
 _LOOK = 25
+_SCREEN = 100
+_OUT = 5e-4
 _BLOCK = 550  # Float32 blocks of 1.2 MB: a core's own cache holds one.
 _LOOSE = 1e-5  # Tolerances that float32 can meet, at a price that a first-order method asks.
 
@@ -80,32 +82,79 @@ def first_order_guess(
     size = len(payoff)
     if rounds is None:
         rounds = max(100, int(0.3 * size) if tol < _LOOSE else size)
-    product = _SkewProduct(payoff, scale)
-    regret, gain, played = np.zeros((3, size), np.float32)
-    total, payoffs, weighted = np.zeros((3, size))
-    support = np.zeros(size, dtype=bool)
-    for number in range(1, rounds + 1):
-        np.add(regret, gain, out=played)
-        np.maximum(played, 0.0, out=played)
+    play = _RegretMatching(payoff, scale)
+    support = np.zeros(0, dtype=bool)
+    while play.rounds < rounds:
+        play.step()
+        if play.rounds % _LOOK:
+            continue
+        if size > _BLOCK and play.rounds % _SCREEN == 0:
+            # A third of a large game's actions are out of it early: what they lose outweighs what they ever played.
+            policy, slack = play.whole_average()
+            play.keep(np.flatnonzero(policy >= _OUT * np.maximum(slack, 0.0)))
+        policy, slack = play.average()
+        if slack.min() >= -tol:
+            policy, slack = play.whole_average()
+            if slack.min() >= -tol or len(play.kept) == size:
+                break
+            play.keep(np.arange(size))
+        elif tol < _LOOSE:
+            last, support = support, policy > _FENCE * np.maximum(slack, 0.0)
+            if np.array_equal(last, support):
+                break
+    policy, slack = play.whole_average()
+    return policy, slack, play.rounds
+
+
+class _RegretMatching:
+    """Predictive RM+ on the actions that are kept, with the averages of its play and of their payoffs."""
+
+    def __init__(self, payoff: FloatArray, scale: float) -> None:
+        self._payoff, self._scale = payoff, scale
+        self.rounds = 0
+        self.kept = np.arange(len(payoff))
+        self._product = _SkewProduct(payoff, scale)
+        self._regret, self._gain = np.zeros((2, len(payoff)), np.float32)
+        self._total, self._payoffs = np.zeros((2, len(payoff)))
+        self._mass = 0.0
+
+    def step(self) -> None:
+        """One round of self-play."""
+        self.rounds += 1
+        played = np.maximum(self._regret + self._gain, 0.0)
         mass = float(played.sum())
         if mass > 0.0:
             played *= np.float32(1.0 / mass)
         else:
-            played[:] = 1.0 / size
-        product.times(played, out=gain)
-        regret += gain
-        np.maximum(regret, 0.0, out=regret)
-        weight = float(number * number)
-        total += np.multiply(played, weight, out=weighted)
-        payoffs += np.multiply(gain, weight, out=weighted)
-        if number % _LOOK == 0:
-            mass = number * (number + 1) * (2 * number + 1) / 6.0
-            looks_like = total > _FENCE * np.maximum(-payoffs, 0.0)
-            if payoffs.max() <= tol * mass or (tol < _LOOSE and (looks_like == support).all()):
-                break
-            support = looks_like
-    mass = float(total.sum())
-    return total / mass, -payoffs / mass, number
+            played[:] = 1.0 / len(played)
+        self._product.times(played, out=self._gain)
+        self._regret += self._gain
+        np.maximum(self._regret, 0.0, out=self._regret)
+        weight = float(self.rounds * self.rounds)
+        self._total[self.kept] += weight * played
+        self._payoffs[self.kept] += weight * self._gain
+        self._mass += weight
+
+    def average(self) -> tuple[FloatArray, FloatArray]:
+        """Average policy and slack of the kept actions."""
+        return self._total[self.kept] / self._mass, -self._payoffs[self.kept] / self._mass
+
+    def whole_average(self) -> tuple[FloatArray, FloatArray]:
+        """Average policy and slack of all actions."""
+        policy = self._total / self._total.sum()
+        if len(self.kept) == len(policy):
+            return policy, -self._payoffs / self._mass
+        return policy, -(self._payoff @ policy) / self._scale
+
+    def keep(self, kept: NDArray[np.int64]) -> None:
+        """Go on with these actions only; one that was out comes back without regret."""
+        regret, gain = np.zeros((2, len(self._payoff)), np.float32)
+        regret[self.kept], gain[self.kept] = self._regret, self._gain
+        self._payoffs = -self.whole_average()[1] * self._mass
+        self.kept = kept
+        self._regret, self._gain = regret[kept], gain[kept]
+        among = self._payoff if len(kept) == len(self._payoff) else self._payoff[kept[:, None], kept]
+        self._product = _SkewProduct(among, self._scale)
 
 
 class _SkewProduct:

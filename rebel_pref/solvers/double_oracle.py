@@ -17,7 +17,7 @@ __all__ = ["double_oracle"]
 
 Actions = NDArray[np.int64]
 
-_CANDIDATES = 1000  # best responses looked at more closely a round, and as many others that gain
+_CANDIDATES = 500  # best responses looked at more closely a round, and as many others that gain
 
 
 def double_oracle(
@@ -38,7 +38,7 @@ def double_oracle(
 
     The best responses alone would all be neighbours of one another where actions lie densely. A block is chosen
     to differ: candidates are rows of payoffs against the actions of the restricted game, weighted by what they
-    gain, and are taken by Gram-Schmidt with pivoting, so that a row close to what earlier ones span counts
+    gain, and are taken in the order of a pivoted QR factorisation, so that a row close to what earlier ones span counts
     for little. It never holds more actions than the rank.
 
     Parameters
@@ -97,7 +97,9 @@ def double_oracle(
 def _responses(
     game: Game, gains: FloatArray, actions: Actions, block: int, least: float, rng: np.random.Generator
 ) -> Actions:
-    """Up to `block` actions that gain more than `least` and whose payoffs differ."""
+    """About `block` actions that gain more than `least` and whose payoffs differ."""
+    from scipy.linalg import qr
+
     gaining = np.flatnonzero(gains > least)
     if len(gaining) > 2 * _CANDIDATES:
         # The best, and a random draw of the others: the best may all lie at one peak.
@@ -107,22 +109,11 @@ def _responses(
     probes = np.union1d(actions[-block:], rng.choice(len(game), min(block, len(game)), replace=False))
     rows = game.among(gaining, probes)
     rows *= gains[gaining][:, None]
-    norms = np.square(rows).sum(axis=1)
-    negligible = 1e-24 * norms.max()
-    pivot = int(gains[gaining].argmax())
-    found = [pivot]
-    while len(found) < min(block, len(gaining)):
-        length = np.linalg.norm(rows[pivot])
-        if length > 0.0:
-            axis = rows[pivot] / length
-            rows -= np.outer(rows @ axis, axis)
-        norms = np.square(rows).sum(axis=1)
-        norms[found] = 0.0
-        pivot = int(norms.argmax())
-        if norms[pivot] <= negligible:
-            break
-        found.append(pivot)
-    return np.asarray(gaining[found])
+    # Businger and Golub's QR: pivots in the order of what they add to the span, the best response in any case.
+    factor, order = qr(rows.T, mode="r", pivoting=True, check_finite=False, overwrite_a=True)
+    lengths = np.abs(np.diagonal(factor))
+    found = order[: len(lengths)][lengths > 1e-12 * lengths[0]][:block]
+    return np.asarray(gaining[np.union1d(found, gains[gaining].argmax())])
 
 
 def _extended(game: Game, table: FloatArray, actions: Actions, found: Actions) -> FloatArray:

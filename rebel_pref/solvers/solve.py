@@ -252,7 +252,8 @@ def _solve_batch(batch: GameBatch, tol: float, seed: int) -> BatchSolution:
 
 
 def _status(game: Game, answer: Answer, certificate: Certificate, tol: float) -> str:
-    allowed = tol * max(game.scale, float(np.finfo(float).tiny))
+    # Where every payoff is 0, what is left is rounding.
+    allowed = tol * game.scale if game.scale > 0.0 else certificate.rounding
     if certificate.exploitability <= allowed:
         return SOLVED
     said = f"{answer.message}; " if answer.message else ""
