@@ -140,12 +140,12 @@ def test_race_records_what_the_docstring_says():
     assert race.open.all()
 
 
-def misses(runs, duels, goal, make):
+def misses(runs, duels, goal, delta, make):
     """How often the truth lies above the largest upper end; `make(seed)` gives game, policy, batch for the race."""
     missed = 0
     for seed in range(runs):
         game, policy, batch, share = make(seed, duels)
-        race = Race(policy, goal, 0.1)
+        race = Race(policy, goal, delta)
         estimate = nothing_known(len(game))
         race.record(batch, share, race.stakes(share, estimate), estimate)
         missed += rp.exploitability(game, policy) > race.upper.max()
@@ -192,8 +192,8 @@ def test_no_union_over_rows_is_needed():
     tied[1:, 0], tied[0, 1:] = 0.3, -0.3
     alone[1:, 0], alone[0, 1:] = -0.9, 0.9
     alone[1, 0], alone[0, 1] = 0.3, -0.3
-    assert misses(150, 20_000, 0.3, make(tied)) <= 0.1
-    assert 0.0 < misses(400, 20_000, 0.3, make(alone)) <= 0.1
+    assert misses(150, 20_000, 0.3, 0.1, make(tied)) <= 0.1
+    assert 0.0 < misses(400, 20_000, 0.3, 0.1, make(alone)) <= 0.1
 
 
 @pytest.mark.parametrize("game", [RPS, random_game(1, 8), random_game(2, 12, 0.2)], ids=["rps", "random", "near-ties"])

@@ -68,7 +68,7 @@ class FactoredGame:
     @cached_property
     def _largest(self) -> FloatArray:
         """Largest absolute entry of every row of the stack."""
-        return np.maximum(self._stacked.max(axis=1), -self._stacked.min(axis=1))
+        return np.asarray(np.maximum(self._stacked.max(axis=1), -self._stacked.min(axis=1)))
 
     @cached_property
     def scale(self) -> float:

@@ -83,7 +83,7 @@ def first_order_guess(
     if rounds is None:
         rounds = max(100, int(0.3 * size) if tol < _LOOSE else size)
     play = _RegretMatching(payoff, scale)
-    support = np.zeros(0, dtype=bool)
+    looked, support = 0, np.zeros(0, dtype=np.int64)
     while play.rounds < rounds:
         play.step()
         if play.rounds % _LOOK:
@@ -98,8 +98,9 @@ def first_order_guess(
             if slack.min() >= -tol or len(play.kept) == size:
                 break
             play.keep(np.arange(size))
-        elif tol < _LOOSE:
-            last, support = support, policy > _FENCE * np.maximum(slack, 0.0)
+        elif tol < _LOOSE and play.rounds >= 1.2 * looked:
+            looked, last = play.rounds, support
+            support = play.kept[policy > _FENCE * np.maximum(slack, 0.0)]
             if np.array_equal(last, support):
                 break
     policy, slack = play.whole_average()
