@@ -72,20 +72,18 @@ class FactoredGame:
 
     @cached_property
     def scale(self) -> float:
-        """The largest payoff met by going from an action to the one that beats it most, from two actions on.
+        """The largest payoff met by going from the top score to the action furthest from it, and on from there.
 
         A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one. What is
         no larger than rounding is 0.
         """
-        largest = 0.0
-        for start in {0, int(self.scores.argmax())}:
-            action = start
-            for _ in range(8):
-                column = np.abs(self.columns(np.array([action]))[:, 0])
-                action = int(column.argmax())
-                if column[action] <= largest:
-                    break
-                largest = float(column[action])
+        largest, action = 0.0, int(self.scores.argmax())
+        for _ in range(8):
+            column = np.abs(self.columns(np.array([action]))[:, 0])
+            action = int(column.argmax())
+            grown, largest = float(column[action]) > 1.01 * largest, max(largest, float(column[action]))
+            if not grown:
+                break
         discs, sizes = self.left.shape[1], self._largest
         rounding = rounding_factor(2 * discs + 8) * 2.0 * float(sizes[:discs] @ sizes[discs:-1] + sizes[-1])
         return largest if largest > rounding else 0.0
@@ -95,7 +93,7 @@ class FactoredGame:
         """Whether the factors alone show that every payoff lies in [-1, 1]."""
         if self.scale > 1.0 + 1e-9:
             return False
-        norms = np.square(self._stacked[:-1]).sum(axis=0)
+        norms = np.einsum("ij,ij->j", self._stacked[:-1], self._stacked[:-1])
         return float(norms.max()) + float(np.ptp(self.scores)) <= 1.0 + 1e-9
 
     def payoffs_against(self, policy: FloatArray) -> FloatArray:

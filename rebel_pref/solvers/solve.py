@@ -11,6 +11,7 @@ from rebel_pref.games.batch import GameBatch
 from rebel_pref.games.duels import DuelOracle
 from rebel_pref.games.factored import FactoredGame, MatvecGame
 from rebel_pref.games.game import Game, PreferenceGame
+from rebel_pref.games.labels import NumberLabels
 from rebel_pref.preferences import FloatArray
 from rebel_pref.solution import SOLVED, BatchSolution, Solution, support_of
 from rebel_pref.solvers.active_set import active_set
@@ -234,7 +235,7 @@ def _select(game: PreferenceGame, selection: str, tol: float, seed: int, progres
 
 def _solve_restricted(payoff: FloatArray) -> FloatArray:
     """Winner [k] of a small matrix: what the double oracle asks for every round."""
-    game = PreferenceGame.from_payoffs(payoff)
+    game = PreferenceGame(payoff, NumberLabels(len(payoff)))
     return np.full(len(game), 1.0 / len(game)) if game.scale == 0.0 else _auto(game, 1e-12, 0, None).policy
 
 
