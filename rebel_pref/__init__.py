@@ -45,6 +45,7 @@ from rebel_pref.games import (
 from rebel_pref.games.files import load_game, save_game
 from rebel_pref.preferences import FunctionOracle, PreferenceOracle
 from rebel_pref.proximal import ProximalStep, proximal_step, regularized_equilibrium
+from rebel_pref.sampled_certificate import SampledCertificate
 from rebel_pref.solution import BatchSolution, Solution
 from rebel_pref.solvers import self_play, solve
 
@@ -68,6 +69,7 @@ __all__ = [
     "PreferenceOracle",
     "ProximalStep",
     "ResetMagnet",
+    "SampledCertificate",
     "Solution",
     "TextGame",
     "Update",

@@ -34,6 +34,8 @@ class WinnerIntervals:
     level : what share of the replicates the bounds enclose.
     replicates : replicates behind the bounds.
     unsolved : replicates left out because no winner was found.
+    one_sided : pairs of which one side won every comparison. Drawn again they come out the same, so the bounds show
+        none of their uncertainty.
     """
 
     labels: Sequence[str]
@@ -47,6 +49,7 @@ class WinnerIntervals:
     level: float
     replicates: int
     unsolved: int
+    one_sided: int
 
 
 def most_mixed_winner(game: PreferenceGame) -> Solution:
@@ -129,11 +132,17 @@ def bootstrap_winner(
         level=level,
         replicates=len(policies),
         unsolved=replicates - len(policies),
+        one_sided=_one_sided(comparisons.counts),
     )
 
 
 def _win_rates(game: PreferenceGame, policy: FloatArray) -> FloatArray:
     return np.asarray(0.5 + 0.5 * game.payoffs_against(policy))
+
+
+def _one_sided(counts: FloatArray) -> int:
+    """Pairs that were compared and have a share of 0 or 1, from the win counts [n, n]."""
+    return int(((counts > 0.0) & (counts.T == 0.0)).sum())
 
 
 def _by_cluster(comparisons: Comparisons, cluster: NDArray[np.int64]) -> Callable[[np.random.Generator], Comparisons]:

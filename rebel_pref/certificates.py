@@ -43,7 +43,7 @@ class Certificate:
     best_response_win_rate: float | None
     rounding: float
     policy: FloatArray = field(repr=False, compare=False)
-    exact_policy: Mapping[str, Fraction] | None = field(default=None, repr=False)
+    exact_policy: Mapping[str, Fraction] | None = field(default=None, repr=False, hash=False)
 
     @property
     def upper_bound(self) -> float:
@@ -51,32 +51,32 @@ class Certificate:
         return self.exploitability + self.rounding
 
     def verify(self, game: Game) -> bool:
-        """Measure again on `game`, by another way of summing: does the certificate hold?
+        """Measure again on `game`: does the policy's best responder get what the certificate says, to its rounding?
 
-        The recheck sums in extended precision over the support only; a proof over the rationals is repeated.
-        False for a policy of another size, or where the best responder gets more than `upper_bound`.
+        A dense or factored game is summed in extended precision over the support; a game behind a function is asked
+        again, and must agree to `rounding`, or to nine digits of the game's scale where that is infinite. A proof over
+        the rationals is repeated. False also for what is no policy of this game.
         """
-        if len(self.policy) != len(game):
+        try:
+            policy = check_policy(game, self.policy)
+        except ValueError:
             return False
         if self.exact_policy is not None:
             place = {label: i for i, label in enumerate(game.labels)}
             if not isinstance(game, PreferenceGame) or not set(self.exact_policy) <= set(place):
                 return False
-            return _is_winner(game, {place[label]: share for label, share in self.exact_policy.items()})
-        support = np.flatnonzero(self.policy)
-        mass = self.policy[support].astype(np.longdouble)
-        worst = np.longdouble(-np.inf)
-        if isinstance(game, PreferenceGame):
-            for block in range(0, len(game), 512):
-                rows = game.payoff[block : block + 512, support].astype(np.longdouble)
-                worst = max(worst, (rows @ mass).max() / mass.sum())
-        else:
-            worst = np.longdouble(game.payoffs_against(self.policy).max())
-        return bool(abs(worst - np.longdouble(self.exploitability)) <= 2.0 * self.rounding)
+            shares = {place[label]: share for label, share in self.exact_policy.items()}
+            claimed = _as_floats(shares, len(game))
+            return self.exploitability == 0.0 and np.array_equal(claimed, self.policy) and _is_winner(game, shares)
+        if self.duality_gap != 2.0 * self.exploitability:
+            return False
+        worst = game.precise_payoffs_against(policy).max()
+        allowed = 2.0 * self.rounding if np.isfinite(self.rounding) else 1e-9 * game.scale
+        return bool(abs(worst - np.longdouble(self.exploitability)) <= allowed)
 
     def __str__(self) -> str:
         if self.exact_policy is not None:
-            text = "exploitability exactly 0, proved over the rationals"
+            text = "exploitability exactly 0, proved over the rationals (payoffs read as short fractions)"
         else:
             text = f"exploitability {self.exploitability:.3g}, duality gap {self.duality_gap:.3g}"
         if self.best_response_win_rate is None:
@@ -101,12 +101,15 @@ def certify(game: Game, policy: ArrayLike) -> Certificate:
     >>> certify(rock_paper_scissors(), [1, 0, 0]).duality_gap
     2.0
     """
+    if not hasattr(game, "payoffs_against"):
+        raise ValueError(f"expected a game, got a {type(game).__name__}; see PreferenceGame.from_payoffs")
     checked = check_policy(game, policy)
+    checked.flags.writeable = False
     payoffs = game.payoffs_against(checked)
     best = int(payoffs.argmax())
     worst = float(payoffs[best])
     win_rate = 0.5 + 0.5 * worst if game.holds_win_rates else None
-    return Certificate(worst, 2.0 * worst, game.labels[best], win_rate, game.rounding_bound(checked), checked)
+    return Certificate(worst, 2.0 * worst, game.labels[best], win_rate, float(game.rounding_bound(checked)), checked)
 
 
 def prove(game: PreferenceGame, exact_policy: Mapping[int, Fraction]) -> Certificate | None:
@@ -119,24 +122,23 @@ def prove(game: PreferenceGame, exact_policy: Mapping[int, Fraction]) -> Certifi
     ----------
     exact_policy : action -> share, for the support only.
     """
+    for action, share in exact_policy.items():
+        if not isinstance(share, Fraction | int) or not 0 <= action < len(game):
+            raise ValueError(f"a proof needs fractions for actions 0 to {len(game) - 1}, got {share!r} for {action}")
     if not _is_winner(game, exact_policy):
         return None
-    policy = np.zeros(len(game))
-    for action, share in exact_policy.items():
-        policy[action] = float(share)
-    policy /= policy.sum()
+    policy = _as_floats(exact_policy, len(game))
     best = max(exact_policy, key=lambda action: exact_policy[action])
     named = {game.labels[action]: share for action, share in sorted(exact_policy.items())}
     win_rate = 0.5 if game.holds_win_rates else None
     return Certificate(0.0, 0.0, game.labels[best], win_rate, 0.0, policy, named)
 
 
-def rational_payoffs(payoffs: FloatArray, scale: float) -> list[Fraction]:
+def rational_payoffs(payoffs: FloatArray) -> list[Fraction]:
     """Payoffs as fractions: .3 is 3/10, 2/3 from counts is 2/3, and a float that is no short fraction is itself.
 
-    A payoff x becomes the simplest fraction with a denominator up to 10^6 if that lies within ``4e-16 scale`` of x
-    (two roundings of a number of that size), else the dyadic fraction that the float is. ``f(-x) = -f(x)``, so a
-    skew matrix stays skew.
+    A payoff x becomes the simplest fraction with a denominator up to 10^6 if that lies within ``4e-16 |x|`` of it (two
+    roundings), else the dyadic fraction that the float is. ``f(-x) = -f(x)``, so a skew matrix stays skew.
     """
     result = []
     cache: dict[float, Fraction] = {}
@@ -145,7 +147,7 @@ def rational_payoffs(payoffs: FloatArray, scale: float) -> list[Fraction]:
         if found is None:
             itself = Fraction(value)
             simple = itself.limit_denominator(_LARGEST_DENOMINATOR)
-            found = simple if abs(simple - itself) <= Fraction(4e-16 * scale) else itself
+            found = simple if abs(simple - itself) <= Fraction(4, 10**16) * abs(itself) else itself
             cache[value] = found
         result.append(found)
     return result
@@ -176,13 +178,22 @@ def check_policy(game: Game, policy: ArrayLike) -> FloatArray:
     return np.asarray(array / total)
 
 
+def _as_floats(exact_policy: Mapping[int, Fraction], size: int) -> FloatArray:
+    policy = np.zeros(size)
+    for action, share in exact_policy.items():
+        policy[action] = float(share)
+    policy /= policy.sum()
+    policy.flags.writeable = False
+    return policy
+
+
 def _is_winner(game: PreferenceGame, exact_policy: Mapping[int, Fraction]) -> bool:
     support = np.array(list(exact_policy), dtype=np.int64)
     shares = list(exact_policy.values())
     if sum(shares) != 1 or min(shares) <= 0:
         return False
     for row in game.payoff[:, support]:
-        payoffs = rational_payoffs(row, game.scale)
+        payoffs = rational_payoffs(row)
         if sum(a * share for a, share in zip(payoffs, shares, strict=True)) > 0:
             return False
     return True

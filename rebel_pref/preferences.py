@@ -104,7 +104,7 @@ def exactly_skew(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
     ------
     ValueError
         For an empty or non-square array, NaN or infinite entries, or a pair whose sum exceeds
-        ``tolerance * max(1, max|A|)``.
+        ``tolerance * max|A|`` (and 1e-15).
     """
     array = _square(payoffs, "payoff")
     # NaN and infinities spread to the asymmetry, so 0 says that all is well.
@@ -113,7 +113,8 @@ def exactly_skew(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
         result = array.copy(order="C")
     else:
         _check_finite(array, "payoff")
-        allowed = tolerance * max(1.0, float(array.max()), -float(array.min()))
+        # Below 1e-15 it is what rounding leaves of payoffs of ordinary size.
+        allowed = max(tolerance * max(float(array.max()), -float(array.min())), 1e-15)
         if asymmetry > allowed:
             excess = np.abs(array + np.swapaxes(array, -1, -2))
             i, j = _worst(excess)
@@ -124,8 +125,9 @@ def exactly_skew(payoffs: ArrayLike, *, tolerance: float = 1e-9) -> FloatArray:
             )
         result = np.empty(array.shape)
         for block in _blocks(array):
-            np.subtract(array[..., block, :], np.swapaxes(array[..., :, block], -1, -2), out=result[..., block, :])
-        result *= 0.5
+            # Halved first: the difference may be too large for a float.
+            half = 0.5 * np.swapaxes(array[..., :, block], -1, -2)
+            np.subtract(0.5 * array[..., block, :], half, out=result[..., block, :])
     result.flags.writeable = False
     return result
 
@@ -196,7 +198,7 @@ def _check_finite(array: FloatArray, name: str) -> None:
 def _asymmetry(array: FloatArray) -> float:
     """``max |A + A^T|``."""
     worst = 0.0
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         for block in _blocks(array):
             total = array[..., block, :] + np.swapaxes(array[..., :, block], -1, -2)
             worst = np.maximum(worst, np.maximum(total.max(), -total.min()))  # NaN stays NaN

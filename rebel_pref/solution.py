@@ -27,7 +27,8 @@ class Solution:
     ----------
     policy : float64 [n] in the order of ``game.labels``.
     support : labels with a probability above 1e-9, likeliest first.
-    certificate : of `policy`, from game and policy alone.
+    certificate : of `policy`, from game and policy alone; a :class:`rebel_pref.SampledCertificate`, with the same names
+        and an interval, where the game could only be sampled.
     method : what ran.
     steps : iterations or rounds taken.
     status : "solved", or what fell short and what to do about it.

@@ -211,3 +211,22 @@ def test_bad_input(change, message):
     arguments = {"comparisons": CYCLE, "replicates": 5, "solve": winner_of_three} | change
     with pytest.raises(ValueError, match=message):
         bootstrap_winner(arguments.pop("comparisons"), **arguments)
+
+
+def test_small_integers_do_not_wrap():
+    """20 items and indices of one byte: the pair (19, 18) has a number beyond 255."""
+    first, second, wins = np.array([0, 1, 19]), np.array([1, 2, 18]), [3, 4, 5]
+    labels = tuple(map(str, range(20)))
+    wide, narrow = (
+        Comparisons(labels, first.astype(kind), second.astype(kind), wins, [1, 1, 1], [0, 0, 0])
+        for kind in (np.int64, np.uint8)
+    )
+    np.testing.assert_array_equal(drawn_payoffs(narrow, 5), drawn_payoffs(wide, 5))
+
+
+def test_pairs_that_one_side_always_won_are_counted():
+    """A share of 0 or 1 is drawn again as it is; ties, splits and pairs that never met are no such pairs."""
+    found = bootstrap_winner(comparisons([(0, 1, 2, 0, 0), (1, 2, 0, 1, 0), (0, 2, 1, 1, 0)]), replicates=3)
+    assert found.one_sided == 2
+    found = bootstrap_winner(comparisons([(0, 1, 2, 0, 1), (1, 0, 0, 3, 0), (0, 2, 0, 0, 4)]), replicates=3)
+    assert found.one_sided == 0

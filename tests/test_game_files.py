@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from real_data import data_file, ukp_topics
 
 import rebel_pref as rp
-from rebel_pref.games import Comparisons, FactoredGame
+from rebel_pref.games import Comparisons, DuelOracle, FactoredGame
 from rebel_pref.games.files import save_game
 
 Game = rp.PreferenceGame
@@ -580,3 +580,111 @@ def test_convincing_arguments():
     assert all(isinstance(topic, Comparisons) for topic in topics)
     assert (len(topics), sum(map(len, topics))) == (32, 16927)
     assert sum(cyclic_share(topic, slice(None))[0] for topic in topics) == 5415
+
+
+# Numbers that do not fit, and what comparisons are made of
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("table.txt", f"('a', 'b', 1{'0' * 400})\n", r"table.txt, line 1: expected \('first', 'second', return"),
+        ("rows.json", "[" * 100_000, r"rows.json: not JSON \("),
+        ("rows.jsonl", f'{{"winner": "a", "loser": "b", "count": 1{"0" * 5000}}}', r"rows.jsonl, line 1: not JSON \("),
+        ("votes.soc", f"# NUMBER ALTERNATIVES: 2\n1{'0' * 30}: 1,2\n", r"votes.soc, line 2: expected a count and an"),
+    ],
+)
+def test_numbers_too_large_and_nesting_too_deep_are_malformed(tmp_path, name, text, message):
+    with pytest.raises(ValueError, match=message):
+        rp.load_game(write(tmp_path, name, text))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"second": [10**9]}, "expected items 0 to 32767 at most in first and second, got 1000000000"),
+        ({"first": [0.7]}, r"whole numbers below 2\^63 in first, got first\[0\] = 0.7"),
+        ({"first": [np.nan]}, r"got first\[0\] = nan"),
+        ({"cluster": [0.5]}, r"got cluster\[0\] = 0.5"),
+        ({"wins": [1, 2]}, "expected columns of the same length"),
+    ],
+)
+def test_tallies_in_a_file_are_not_bent(tmp_path, change, message):
+    path = tmp_path / "game.npz"
+    np.savez(path, **({"first": [0], "second": [1], "wins": [1], "losses": [0], "ties": [0]} | change))
+    with pytest.raises(ValueError, match=message):
+        rp.load_game(path)
+
+
+def test_a_folder_is_no_game(tmp_path):
+    with pytest.raises(IsADirectoryError, match="is a folder; expected the file of one game"):
+        rp.load_game(tmp_path)
+
+
+def test_comparisons_take_any_numbers_that_say_the_same():
+    """Lists, small integers and whole floats become int64 and float64."""
+    plain = Comparisons("abc", [0, 1], [1, 2], [3, 1], [1, 0], [0, 0], [7, 7])
+    for kind in (np.uint8, np.int32, np.float32):
+        columns = [np.array(column, dtype=kind) for column in ([0, 1], [1, 2], [3, 1], [1, 0], [0, 0], [7, 7])]
+        found = Comparisons(["a", "b", "c"], *columns)
+        assert found.labels == plain.labels == ("a", "b", "c")
+        for name in ("first", "second", "cluster", "wins", "losses", "ties"):
+            column = getattr(found, name)
+            assert column.dtype == (np.int64 if name in ("first", "second", "cluster") else np.float64)
+            np.testing.assert_array_equal(column, getattr(plain, name))
+    assert len(Comparisons("ab", [], [], [], [], [])) == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (("ab", [0.5], [1], [1], [0], [0]), r"got first\[0\] = 0.5"),
+        (("ab", [np.inf], [1], [1], [0], [0]), r"got first\[0\] = inf"),
+        (("ab", [0], np.array([2**63], dtype=np.uint64), [1], [0], [0]), r"got second\[0\] = 9223372036854775808"),
+        (("ab", ["0"], [1], [1], [0], [0]), "expected a column of whole numbers in first, got <U1"),
+        (("ab", [[0]], [[1]], [1], [0], [0]), r"in first, got int64 of shape \(1, 1\)"),
+        (("ab", [0], [1], [1], [0, 0], [0]), "expected columns of the same length"),
+        (("ab", [0], [1], [1], [0], [0], [1, 2]), "expected columns of the same length"),
+        (("ab", [0, 0], [1, 2], [1, 1], [0, 0], [0, 0]), "two different items out of 2 in every row, got 0 and 2 in r"),
+        (("ab", [-1], [1], [1], [0], [0]), "got -1 and 1 in row 0"),
+        (("ab", [1], [1], [1], [0], [0]), "got 1 and 1 in row 0"),
+        (("aa", [0], [1], [1], [0], [0]), "labels must be distinct, got 'a' twice"),
+        (("ab", [0], [1], [-1], [0], [0]), r"got wins\[0\] = -1"),
+    ],
+)
+def test_comparisons_are_checked(columns, message):
+    with pytest.raises(ValueError, match=message):
+        Comparisons(*columns)
+
+
+def test_a_batch_gives_one_game_at_a_time():
+    """Also for NumPy's integers and from the end; anything else would be no game."""
+    batch = rp.GameBatch.from_payoffs([[[0, 1], [-1, 0]], [[0, -0.5], [0.5, 0]]], labels="ab")
+    np.testing.assert_array_equal(batch[np.int64(-1)].payoff, [[0, -0.5], [0.5, 0]])
+    for index in (slice(0, 2), np.array([0, 1]), 0.0):
+        with pytest.raises(TypeError, match="expected the number of one game, got "):
+            batch[index]
+    for index in (2, -3):
+        with pytest.raises(IndexError, match=f"no game {index} in a batch of 2"):
+            batch[index]
+    assert len(list(batch)) == 2
+    for build in (rp.GameBatch.from_payoffs, rp.GameBatch.from_preferences):
+        for shape in ((0, 3, 3), (2, 0, 0), (3, 3)):
+            with pytest.raises(ValueError, match=r"a batch of games has shape \[B, n, n\], each at least 1, got \("):
+                build(np.zeros(shape))
+
+
+def test_duels_are_between_actions_that_there_are():
+    oracle = DuelOracle.from_game(Game.from_payoffs([[0, 1], [-1, 0]]), seed=0)
+    np.testing.assert_array_equal(oracle.sample([0, 1], [1, 0]), [1.0, -1.0])
+    for first, second, message in [
+        ([-1], [0], "expected actions 0 to 1 in first, got -1"),
+        ([0], [2], "expected actions 0 to 1 in second, got 2"),
+        ([0, 1], [1], "got 2 first and 1 second ones"),
+        ([0.5], [1], r"got first\[0\] = 0.5"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            oracle.sample(first, second)
+    assert oracle.duels == 2
+    with pytest.raises(ValueError, match=r"expected a PreferenceGame, .* got a FactoredGame"):
+        DuelOracle.from_game(FactoredGame.from_factors([[1.0], [0.0]], [[0.0], [1.0]]), seed=0)

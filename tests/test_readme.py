@@ -25,6 +25,7 @@ def test_matrix_example(capsys):
     scope, printed = run(EXAMPLES[0], capsys)
     assert printed.startswith("{'rock': 0.6, 'paper': 0.3, 'scissors': 0.1}\n")
     assert "wins 55.00 % against it" in printed
+    assert scope["winner"].certificate.exploitability < 1e-16
     assert scope["learned"].certificate.exploitability < 0.01
 
 

@@ -142,7 +142,7 @@ def test_solutions_say_what_ran_and_how_it_ended(monkeypatch):
     ("call", "message"),
     [
         (lambda: rp.solve(RPS, method="magic"), "no method is called 'magic'; known methods: auto, linear_program"),
-        (lambda: rp.solve(RPS, tol=0.0), "tol must be positive, got 0.0"),
+        (lambda: rp.solve(RPS, tol=0.0), "tol must be positive and finite, got 0.0"),
         (lambda: rp.self_play(RPS, rp.rebel(0.1), steps=0), "steps must be at least 1, got 0"),
         (lambda: rp.self_play(RPS, rp.rebel(0.1), steps=1, start=[1, 0, 0]), "full support: every probability > 0"),
         (lambda: rp.self_play(RPS, rp.rebel(0.1), steps=1, start=[1, 1, 1]), "policy sums to 3, expected 1"),

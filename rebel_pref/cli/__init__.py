@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     from jsonargparse import ArgumentError
 
-    bad_input = (ArgumentError, ValueError, OSError)
+    # Numbers too large, and files nested too deeply, where no reader has said it better.
+    bad_input = (ArgumentError, ValueError, OSError, OverflowError, MemoryError, RecursionError)
     try:
         module = importlib.import_module(f"rebel_pref.cli.{command}")
         return int(module.run(rest))

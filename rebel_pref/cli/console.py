@@ -5,12 +5,34 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["Display"]
+__all__ = ["Display", "progress_bar"]
+
+
+@contextmanager
+def progress_bar(
+    name: str, total: int | None = None, *, console: Console | None = None
+) -> Iterator[Callable[..., None]]:
+    """A bar while a terminal watches, gone when the block ends.
+
+    The block gets ``update(completed=..., advance=..., total=..., note=...)``, of which all are optional.
+
+    Parameters
+    ----------
+    console : where it is drawn; standard error if None, so that what is printed can be piped on.
+    """
+    console = console or Console(stderr=True)
+    if not console.file.isatty():
+        yield lambda **_changes: None
+        return
+    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True) as bars:
+        yield partial(bars.update, bars.add_task(name, total=total, note=""))
 
 
 class Display:
@@ -19,8 +41,7 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         # Where nobody watches (a file, a pipe) rich assumes 80 columns, and breaks the closing table for it.
         self.console = Console(quiet=quiet, highlight=False, width=None if sys.stdout.isatty() else 100)
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._update: Callable[..., None] | None = None
 
     def stage(self, name: str, text: str) -> None:
         """One finished stage."""
@@ -32,26 +53,18 @@ class Display:
 
     def note(self, text: str) -> None:
         """A number beside the running progress bar."""
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, note=text)
+        if self._update is not None:
+            self._update(note=text)
 
     @contextmanager
     def progress(self, name: str, total: int) -> Iterator[Callable[[int], None]]:
         """A progress bar; the block gets a function to advance it."""
-        columns = (
-            TextColumn(f"{name:<14}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal) as bars:
-            self._progress, self._task = bars, bars.add_task(name, total=total, note="")
-            task = self._task
+        with progress_bar(f"{name:<14}", total, console=self.console) as update:
+            self._update = update
             try:
-                yield lambda count: bars.advance(task, count)
+                yield lambda count: update(advance=count)
             finally:
-                self._progress = self._task = None
+                self._update = None
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table; the first and the last column are text, the others numbers."""

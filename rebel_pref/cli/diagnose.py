@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import NonNegativeInt
 
+from rebel_pref.cli.console import progress_bar
 from rebel_pref.cli.games import GAME_HELP, open_game
+from rebel_pref.cli.options import parsed
 from rebel_pref.diagnostics import Diagnosis, diagnose
 from rebel_pref.diagnostics.diagnosis import FLOWS
 from rebel_pref.diagnostics.report import sections
@@ -31,9 +33,13 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("game", type=str, help=GAME_HELP)
     parser.add_argument(
-        "--bootstrap", type=int, default=200, metavar="N", help="replicates of tests and intervals; 0 for neither"
+        "--bootstrap",
+        type=NonNegativeInt,
+        default=200,
+        metavar="N",
+        help="replicates of tests and intervals; 0 for neither",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the replicates")
+    parser.add_argument("--seed", type=NonNegativeInt, default=0, metavar="N", help="of the replicates")
     parser.add_argument(
         "--level", type=float, default=0.95, metavar="X", help="of the intervals; tests reject at 1 - level"
     )
@@ -41,16 +47,16 @@ def run(argv: Sequence[str]) -> int:
         "--flow", type=str, default="auto", metavar="NAME", help=f"what is decomposed, one of {', '.join(FLOWS)}"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
-    arguments = parser.parse_args(list(argv))
+    arguments = parsed(parser, argv)
     game = open_game(arguments.game)
-    with _progress() as advance:
+    with progress_bar("replicates") as update:
         diagnosis = diagnose(
             game,
             bootstrap=arguments.bootstrap,
             seed=arguments.seed,
             level=arguments.level,
             flow=arguments.flow,
-            progress=advance,
+            progress=lambda done, total: update(completed=done, total=total),
         )
     if arguments.json:
         print(json.dumps(diagnosis.as_dict()))
@@ -84,18 +90,3 @@ def _print(diagnosis: Diagnosis, title: str) -> None:
         )
     if diagnosis.status != SOLVED:
         console.print(f"minimax winner: {diagnosis.status}", soft_wrap=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while a terminal watches; the block gets ``advance(done, total)``."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("replicates"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
+from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from rebel_pref.bootstrap import WinnerIntervals, bootstrap_winner
+from rebel_pref.cli.console import progress_bar
 from rebel_pref.cli.games import GAME_HELP, open_game
+from rebel_pref.cli.options import parsed
 from rebel_pref.cli.solve_table import print_solution
 from rebel_pref.games import Comparisons, Game, PreferenceGame
 from rebel_pref.preferences import FloatArray
@@ -25,7 +27,7 @@ __all__ = ["run"]
 
 def run(argv: Sequence[str]) -> int:
     """Parse, solve, print; 0 solved, 1 fell short."""
-    arguments = _parser().parse_args(list(argv))
+    arguments = parsed(_parser(), argv)
     draw = _figure_writer(arguments) if arguments.figure else None
     game = open_game(arguments.game)
     comparisons = _comparisons(game, arguments) if arguments.bootstrap is not None else None
@@ -40,26 +42,27 @@ def run(argv: Sequence[str]) -> int:
             tol=arguments.tol,
             selection=selection,
             exact=exact,
+            max_steps=arguments.max_steps,
             seed=arguments.seed,
             progress=progress,
         )
 
-    with _progress("solving") as report:
+    with progress_bar("solving") as update:
         solution = winner(
             game,
             exact=arguments.exact,
-            progress=lambda steps, reached: report(steps, f"exploitability {reached:.2g}"),
+            progress=lambda steps, reached: update(completed=steps, note=f"exploitability {reached:.2g}"),
         )
     intervals = None
     if comparisons is not None:
-        with _progress("bootstrap", arguments.bootstrap) as report:
+        with progress_bar("bootstrap", arguments.bootstrap) as update:
             intervals = bootstrap_winner(
                 comparisons,
                 replicates=arguments.bootstrap,
                 seed=arguments.seed,
                 level=arguments.level,
                 solve=winner,
-                progress=report,
+                progress=lambda done: update(completed=done),
             )
     if draw is not None:
         draw(game, solution, intervals)
@@ -96,8 +99,17 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--bootstrap", type=int, metavar="N", help="intervals from N replicates of the comparisons; needs counts"
     )
+    parser.add_argument(
+        "--max-steps",
+        type=PositiveInt,
+        default=100_000,
+        metavar="N",
+        help="allowed to methods that approach the winner step by step: matvecs, plays, or rounds",
+    )
     parser.add_argument("--level", type=float, default=0.95, metavar="X", help="what share the intervals enclose")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of replicates, and of solvers that draw")
+    parser.add_argument(
+        "--seed", type=NonNegativeInt, default=0, metavar="N", help="of replicates, and of solvers that draw"
+    )
     parser.add_argument("--figure", type=str, metavar="FILE", help="draw the game and its winner: .png, .svg or .pdf")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     return parser
@@ -111,7 +123,11 @@ def as_json(game: Game, solution: Solution, intervals: WinnerIntervals | None = 
         "support": list(solution.support),
         "exploitability": certificate.exploitability + 0.0,
         "duality_gap": certificate.duality_gap + 0.0,
+        "rounding": _finite(certificate.rounding),
+        "upper_bound": _finite(certificate.upper_bound),
+        "best_response": certificate.best_response,
         "method": solution.method,
+        "steps": solution.steps,
         "status": solution.status,
     }
     if certificate.exact_policy is not None:
@@ -124,11 +140,17 @@ def as_json(game: Game, solution: Solution, intervals: WinnerIntervals | None = 
             "level": intervals.level,
             "replicates": intervals.replicates,
             "unsolved": intervals.unsolved,
+            "one_sided": intervals.one_sided,
             "probability": _bounds(intervals.labels, intervals.lower, intervals.upper),
             "in_support": dict(zip(intervals.labels, intervals.probability_in_support.tolist(), strict=True)),
             "win_rate": _bounds(intervals.labels, intervals.win_rate_lower, intervals.win_rate_upper),
         }
     return result
+
+
+def _finite(bound: float) -> float | None:
+    """JSON has no infinity: a bound that is not known is null."""
+    return bound + 0.0 if math.isfinite(bound) else None
 
 
 def _bounds(labels: Sequence[str], lower: FloatArray, upper: FloatArray) -> dict[str, list[float]]:
@@ -159,19 +181,3 @@ def _figure_writer(arguments: Namespace) -> Callable[[Game, Solution, WinnerInte
         save_figure(draw_solution(game, solution, title=title, intervals=intervals), path)
 
     return draw
-
-
-@contextmanager
-def _progress(name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-    """A bar on standard error while a terminal watches; the block gets ``report(done, note="")``."""
-    if not sys.stderr.isatty():
-        yield lambda done, note="": None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    count = "{task.completed:.0f}" + ("" if total is None else "/{task.total:.0f}")
-    columns = (TextColumn(name), BarColumn(), TextColumn(count), TimeElapsedColumn(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(name, total=total, note="")
-        yield lambda done, note="": bars.update(task, completed=done, note=note)

@@ -96,10 +96,14 @@ def check_figure_path(path: str | os.PathLike[str]) -> Path:
     ------
     ValueError
         For a suffix that names no known kind of file.
+    FileNotFoundError
+        For a folder that does not exist.
     """
     target = Path(path)
     if target.suffix.lower() not in FIGURE_SUFFIXES:
         raise ValueError(f"a figure's name ends in {', '.join(FIGURE_SUFFIXES)}, got {target.name!r}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"no such folder: {target.parent}; make it before the figure {target.name}")
     return target
 
 
@@ -164,9 +168,8 @@ def draw_solution(game: Game, solution: Solution, *, title: str, intervals: Winn
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write PNG, SVG or PDF, as the suffix says, whole or not at all; the folder is made if missing."""
+    """Write PNG, SVG or PDF, as the suffix says, whole or not at all, into a folder that exists."""
     target = check_figure_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     kind = target.suffix.lower()[1:]
     staging = target.parent / f".{target.stem}.{os.getpid()}.{kind}"
     # Without a date the same game gives the same file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 import numpy as np
@@ -69,6 +70,9 @@ def print_solution(game: Game, solution: Solution, intervals: WinnerIntervals | 
             f"intervals: {100 * intervals.level:g} % of {intervals.replicates} bootstrap replicates{left_out}",
             soft_wrap=True,
         )
+        if intervals.one_sided:
+            pairs = "1 pair was" if intervals.one_sided == 1 else f"{intervals.one_sided} pairs were"
+            console.print(f"caution: {pairs} won by one side every time: resampling cannot widen them", soft_wrap=True)
 
 
 def _columns(
@@ -110,7 +114,9 @@ def _rounding(certificate: Certificate) -> str:
         return ""
     if math.isinf(certificate.rounding):
         return "; how far rounding is off is not known"
-    return f"; rounding is off by at most {certificate.rounding:.1g}"
+    # To one digit, and upwards: rounded to the nearest it might be no bound any more.
+    digit = Context(prec=1, rounding=ROUND_CEILING).plus(Decimal(certificate.rounding))
+    return f"; rounding is off by at most {float(digit):.1g}"
 
 
 def _one_line(label: str) -> str:

@@ -9,25 +9,54 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rebel_pref.games.frames import unframed
-from rebel_pref.games.labels import checked_labels
+from rebel_pref.games.labels import NumberLabels, checked_labels
 from rebel_pref.preferences import FloatArray
 
-__all__ = ["Comparisons"]
+__all__ = ["Comparisons", "whole_numbers"]
+
+
+def whole_numbers(name: str, column: ArrayLike) -> NDArray[np.int64]:
+    """A column of whole numbers [m] as int64, however it is stored.
+
+    Raises
+    ------
+    ValueError
+        For more than one axis, what is no number, fractions, NaN, and numbers beyond the range of int64.
+    """
+    array = np.asarray(column)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "buif"):
+        raise ValueError(f"expected a column of whole numbers in {name}, got {array.dtype} of shape {array.shape}")
+    wrong = np.zeros(len(array), dtype=bool)
+    if array.dtype.kind == "f":
+        wrong = ~((np.floor(array) == array) & (np.abs(array) < 2.0**63))
+    elif array.dtype.kind == "u":
+        wrong = array > np.iinfo(np.int64).max
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"expected whole numbers below 2^63 in {name}, got {name}[{row}] = {array[row]}")
+    return array.astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Comparisons:
     """Tallies of paired comparisons between n items, m rows.
 
-    A row says that, within one cluster, `first` and `second` met ``wins + losses + ties`` times.
+    A row says that, within one cluster, `first` and `second` met ``wins + losses + ties`` times. Columns may be given
+    as lists, or as arrays of other types of numbers.
 
     Attributes
     ----------
-    labels : n names.
+    labels : n distinct names.
     first, second : int [m], items of the row, ``first != second``.
     wins, losses, ties : float64 [m], not negative: how often `first` won, lost, neither.
     cluster : int [m] or None: rows with one number were not drawn independently (one voter's ballot, one
         prompt, one annotator) and are resampled together. None: every single comparison was independent.
+
+    Raises
+    ------
+    ValueError
+        For columns of different lengths, items that are no whole numbers in 0..n-1, an item against itself, counts
+        that are negative or not finite, or labels that are not distinct.
     """
 
     labels: Sequence[str]
@@ -39,13 +68,27 @@ class Comparisons:
     cluster: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        rows, size = len(self.first), len(self.labels)
-        columns = (self.second, self.wins, self.losses, self.ties)
-        if any(len(column) != rows for column in columns) or (self.cluster is not None and len(self.cluster) != rows):
-            raise ValueError(f"expected columns of the same length, got {rows} and {[len(c) for c in columns]}")
-        pairs = np.stack([self.first, self.second])
-        if rows and (pairs.min() < 0 or pairs.max() >= size or (self.first == self.second).any()):
-            raise ValueError(f"expected two different items out of {size} in every row")
+        # A frozen dataclass is filled in by object.__setattr__.
+        size = len(self.labels)
+        if not isinstance(self.labels, NumberLabels):
+            object.__setattr__(self, "labels", checked_labels(self.labels, size))
+        for name in ("first", "second", "cluster"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, whole_numbers(name, getattr(self, name)))
+        for name in ("wins", "losses", "ties"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float64))
+        columns = [self.first, self.second, self.wins, self.losses, self.ties]
+        columns += [] if self.cluster is None else [self.cluster]
+        if any(column.shape != self.first.shape for column in columns):
+            raise ValueError(f"expected columns of the same length, got shapes {[column.shape for column in columns]}")
+        wrong = (np.minimum(self.first, self.second) < 0) | (np.maximum(self.first, self.second) >= size)
+        wrong |= self.first == self.second
+        if wrong.any():
+            row = int(wrong.argmax())
+            raise ValueError(
+                f"expected two different items out of {size} in every row, got {self.first[row]} and "
+                f"{self.second[row]} in row {row}"
+            )
         for name in ("wins", "losses", "ties"):
             column = getattr(self, name)
             if not (np.isfinite(column) & (column >= 0)).all():

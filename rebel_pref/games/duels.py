@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rebel_pref.games.comparisons import whole_numbers
 from rebel_pref.games.game import PreferenceGame
 from rebel_pref.games.labels import checked_labels
 from rebel_pref.preferences import FloatArray
@@ -45,6 +46,11 @@ class DuelOracle:
     @classmethod
     def from_game(cls, game: PreferenceGame, *, seed: int) -> DuelOracle:
         """Simulated duels of a known game with payoffs in [-1, 1]: +1 with probability (1 + A) / 2, else -1."""
+        if not isinstance(game, PreferenceGame):
+            raise ValueError(
+                f"expected a PreferenceGame, whose payoffs are at hand, got a {type(game).__name__}; take "
+                "DuelOracle.from_function"
+            )
         if not game.holds_win_rates:
             raise ValueError(f"duels need payoffs in [-1, 1], got max|A| = {game.scale:g}; divide the payoffs by it")
         rng = np.random.default_rng(seed)
@@ -61,10 +67,18 @@ class DuelOracle:
         Raises
         ------
         ValueError
-            For outcomes of another shape, NaN, or outside [-1, 1].
+            For actions that are no whole numbers in 0..n-1, or not as many first as second ones; for outcomes of
+            another shape, NaN, or outside [-1, 1].
         """
+        first, second = whole_numbers("first", first), whole_numbers("second", second)
+        if first.shape != second.shape:
+            raise ValueError(f"a duel is between two actions, got {len(first)} first and {len(second)} second ones")
+        for name, actions in (("first", first), ("second", second)):
+            wrong = (actions < 0) | (actions >= self.size)
+            if wrong.any():
+                raise ValueError(f"expected actions 0 to {self.size - 1} in {name}, got {actions[wrong.argmax()]}")
         outcomes = np.asarray(self.play(first, second), dtype=np.float64)
-        if outcomes.shape != np.shape(first) or not (np.abs(outcomes) <= 1.0).all():
+        if outcomes.shape != first.shape or not (np.abs(outcomes) <= 1.0).all():
             raise ValueError(
                 f"expected {len(first)} outcomes in [-1, 1], got shape {outcomes.shape}"
                 + ("" if outcomes.size == 0 else f" with values in [{outcomes.min()}, {outcomes.max()}]")

@@ -58,6 +58,10 @@ class FactoredGame:
             if not np.isfinite(array).all():
                 where = np.argwhere(~np.isfinite(array))[0].tolist()
                 raise ValueError(f"factors must be finite, got {name}{where} = {array[tuple(where)]}")
+        with np.errstate(over="ignore"):
+            most = 2.0 * (np.abs(u).max(axis=0, initial=0.0) @ np.abs(v).max(axis=0, initial=0.0)) + np.ptp(r)
+        if not np.isfinite(most):
+            raise ValueError("factors are so large that payoffs overflow; divide them by a common number")
         return cls(u, v, r, checked_labels(labels, len(u)))
 
     @cached_property
@@ -72,18 +76,13 @@ class FactoredGame:
 
     @cached_property
     def scale(self) -> float:
-        """The largest payoff met by going from the top score to the action furthest from it, and on from there.
+        """The largest payoff met by going from an action to the one furthest from it, and on from there.
 
-        A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one. What is
-        no larger than rounding is 0.
+        A lower bound of ``max|A|``, which would take O(n^2 k): a tolerance relative to it is the stricter one. The
+        first action is the one that a random mixture moves most, so that an action that ties with all hides nothing.
+        What is no larger than rounding is 0.
         """
-        largest, action = 0.0, int(self.scores.argmax())
-        for _ in range(8):
-            column = np.abs(self.columns(np.array([action]))[:, 0])
-            action = int(column.argmax())
-            grown, largest = float(column[action]) > 1.01 * largest, max(largest, float(column[action]))
-            if not grown:
-                break
+        largest = _largest_payoff(self)
         discs, sizes = self.left.shape[1], self._largest
         rounding = rounding_factor(2 * discs + 8) * 2.0 * float(sizes[:discs] @ sizes[discs:-1] + sizes[-1])
         return largest if largest > rounding else 0.0
@@ -108,6 +107,20 @@ class FactoredGame:
             )
         return self._against(moments, float(mass.sum()))
 
+    def precise_payoffs_against(self, policy: FloatArray) -> NDArray[np.longdouble]:
+        """``A p`` [n] in extended precision, over the support of p."""
+        support = np.flatnonzero(policy)
+        mass = policy[support].astype(np.longdouble)
+        mass /= mass.sum()
+        left, right, scores = (array[support].astype(np.longdouble) for array in (self.left, self.right, self.scores))
+        result = np.empty(len(self), dtype=np.longdouble)
+        for start in range(0, len(self), 4096):
+            block = slice(start, start + 4096)
+            result[block] = self.left[block].astype(np.longdouble) @ (mass @ right)
+            result[block] -= self.right[block].astype(np.longdouble) @ (mass @ left)
+            result[block] += self.scores[block] - mass @ scores
+        return result
+
     def rounding_bound(self, policy: FloatArray) -> float:
         """``gamma`` times the same sum over absolute values, for the terms of both products."""
         support = np.flatnonzero(policy)
@@ -115,9 +128,15 @@ class FactoredGame:
         discs = self.left.shape[1]
         left, right = mass @ np.abs(self.left[support]), mass @ np.abs(self.right[support])
         largest = self._largest
-        absolute = largest[:discs] @ right + largest[discs:-1] @ left
-        absolute += largest[-1] * mass.sum() + mass @ np.abs(self.scores[support])
-        return rounding_factor(2 * len(support) + 2 * discs + 8) * float(absolute)
+        absolute = float(largest[:discs] @ right + largest[discs:-1] @ left)
+        absolute += float(largest[-1] * mass.sum() + mass @ np.abs(self.scores[support]))
+        terms = 2 * len(support) + 2 * discs + 8
+        return float(rounding_factor(terms) * absolute + (len(support) + 1) * terms * self._underflow)
+
+    @property
+    def _underflow(self) -> float:
+        """What one product may lose below the smallest normal number, times what multiplies it afterwards."""
+        return float(np.finfo(np.float64).smallest_subnormal) * (1.0 + float(self._largest.max()))
 
     def columns(self, actions: NDArray[np.int64]) -> FloatArray:
         """``A[:, actions]`` [n, k]; O(n k rank)."""
@@ -184,12 +203,14 @@ class MatvecGame:
         """
         if size < 1:
             raise ValueError(f"expected at least one action, got size {size}")
+        if not matvec_error >= 0.0:
+            raise ValueError(f"matvec_error bounds an absolute error and is not negative, got {matvec_error}")
         game = cls(matvec, size, checked_labels(labels, size), matvec_error)
         rng = np.random.default_rng(0)
         first, second = rng.standard_normal((2, size))
         images = game.payoffs_against(first), game.payoffs_against(second)
         excess = abs(float(first @ images[1] + second @ images[0]))
-        allowed = 1e-9 * float(np.linalg.norm(first) * np.linalg.norm(images[1]) + 1.0)
+        allowed = 1e-9 * float(np.linalg.norm(first) * np.abs(images[1]).max() * np.sqrt(size))
         if excess > allowed:
             raise ValueError(
                 f"matvec is not skew-symmetric: x.A(y) + y.A(x) = {excess:.3g} for two random vectors, expected 0 "
@@ -199,15 +220,8 @@ class MatvecGame:
 
     @cached_property
     def scale(self) -> float:
-        """The largest payoff met by going from an action to the one that beats it most (see FactoredGame.scale)."""
-        largest, action = 0.0, 0
-        for _ in range(8):
-            column = np.abs(self.columns(np.array([action]))[:, 0])
-            action = int(column.argmax())
-            if column[action] <= largest:
-                break
-            largest = float(column[action])
-        return largest
+        """The largest payoff met on a walk, as in :attr:`FactoredGame.scale`; at most nine calls."""
+        return _largest_payoff(self)
 
     @property
     def holds_win_rates(self) -> bool:
@@ -216,11 +230,16 @@ class MatvecGame:
 
     def payoffs_against(self, policy: FloatArray) -> FloatArray:
         """``A p`` [n]; one call."""
-        result = np.asarray(self.matvec(policy), dtype=np.float64)
+        # A function may use one array for all its results.
+        result = np.array(self.matvec(policy), dtype=np.float64)
         if result.shape != (self.size,) or not np.isfinite(result).all():
             found = f"shape {result.shape}" if result.shape != (self.size,) else "NaN or infinite entries"
             raise ValueError(f"expected {self.size} finite payoffs from matvec, got {found}")
         return result
+
+    def precise_payoffs_against(self, policy: FloatArray) -> NDArray[np.longdouble]:
+        """``A p`` [n]: the function is asked again."""
+        return self.payoffs_against(policy).astype(np.longdouble)
 
     def rounding_bound(self, policy: FloatArray) -> float:
         """What the user said of the function's error."""
@@ -249,3 +268,17 @@ class MatvecGame:
 
     def __repr__(self) -> str:
         return f"MatvecGame({self.size} actions)"
+
+
+def _largest_payoff(game: FactoredGame | MatvecGame) -> float:
+    """Walk from the action that a random mixture moves most to the one furthest from it, while payoffs grow."""
+    direction = np.random.default_rng(0).random(len(game))
+    action = int(np.abs(game.payoffs_against(direction / direction.sum())).argmax())
+    largest = 0.0
+    for _ in range(8):
+        column = np.abs(game.columns(np.array([action]))[:, 0])
+        action, reached = int(column.argmax()), float(column.max())
+        if reached <= 1.01 * largest:
+            break
+        largest = reached
+    return max(largest, reached)

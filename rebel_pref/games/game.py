@@ -46,6 +46,10 @@ class Game(Protocol):
         """``A p`` [n]: the payoff of every action against the policy [n]."""
         ...
 
+    def precise_payoffs_against(self, policy: FloatArray) -> NDArray[np.longdouble]:
+        """``A p`` [n] once more, summed apart and in extended precision where the game allows it; slow."""
+        ...
+
     def rounding_bound(self, policy: FloatArray) -> float:
         """Rigorous bound on the error of any entry of :meth:`payoffs_against`; infinite where none is known."""
         ...
@@ -147,9 +151,20 @@ class PreferenceGame:
         """``A p`` [n]; O(n^2)."""
         return np.asarray(self.payoff @ policy)
 
+    def precise_payoffs_against(self, policy: FloatArray) -> NDArray[np.longdouble]:
+        """``A p`` [n] in extended precision, over the support of p."""
+        support = np.flatnonzero(policy)
+        mass = policy[support].astype(np.longdouble)
+        result = np.empty(len(self), dtype=np.longdouble)
+        for start in range(0, len(self), 512):
+            block = slice(start, start + 512)
+            result[block] = self.payoff[block, support].astype(np.longdouble) @ mass
+        return np.asarray(result / mass.sum())
+
     def rounding_bound(self, policy: FloatArray) -> float:
-        """``gamma_(n+2) max|A| sum(p)``, which bounds ``gamma_n |A| p`` and the rounding of the sum of p to 1."""
-        return rounding_factor(2 * len(self) + 4) * self.scale * float(policy.sum())
+        """``gamma_(2n+4) max|A| sum(p)`` for the products and the division by the sum of p, and what may underflow."""
+        underflow = (len(self) + 1) * float(np.finfo(np.float64).smallest_subnormal)
+        return rounding_factor(2 * len(self) + 4) * self.scale * float(policy.sum()) + underflow
 
     def columns(self, actions: NDArray[np.int64]) -> FloatArray:
         """``A[:, actions]`` [n, k]."""

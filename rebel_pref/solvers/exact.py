@@ -39,7 +39,7 @@ def exact_certificate(game: PreferenceGame, policy: FloatArray) -> Certificate |
     ties = np.flatnonzero(game.payoff @ policy > -1e-9 * game.scale)
     rows: list[list[int]] = [[1] * (len(support) + 1)]
     for row in game.payoff[np.ix_(ties, support)]:
-        payoffs = rational_payoffs(row, game.scale)
+        payoffs = rational_payoffs(row)
         common = lcm(*(payoff.denominator for payoff in payoffs))
         rows.append([*(int(payoff * common) for payoff in payoffs), 0])
     reduced, denominator, rank = fmpz_mat(rows).rref()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -22,7 +22,7 @@ from rebel_pref.games.game import PreferenceGame
 from rebel_pref.preferences import FloatArray
 from rebel_pref.solvers.answer import Answer
 
-__all__ = ["FROM_SCRATCH", "PURE", "compiled_is_loaded", "pivot_games", "pivoting", "pivoting_batch"]
+__all__ = ["FROM_SCRATCH", "PURE", "can_compile", "pivot_games", "pivoting", "pivoting_batch"]
 
 Kernel = Callable[[FloatArray, FloatArray, int], tuple[FloatArray, NDArray[np.int64], FloatArray]]
 
@@ -33,9 +33,9 @@ PURE = 24
 """Up to this many actions a single game is solved without loading numba, which takes longer than the game."""
 
 
-def compiled_is_loaded() -> bool:
-    """Whether the compiled kernel is at hand in this process, because a batch or a larger game asked for it."""
-    return "rebel_pref.solvers.compiled" in sys.modules
+def can_compile() -> bool:
+    """Whether numba is installed (the extra `fast`)."""
+    return find_spec("numba") is not None
 
 
 def pivoting(game: PreferenceGame, *, seed: int = 0) -> Answer | None:
@@ -56,14 +56,15 @@ def pivoting_batch(batch: GameBatch, *, seed: int = 0) -> tuple[FloatArray, NDAr
 
 
 def _kernel(size: int) -> Kernel:
-    if compiled_is_loaded() or (size > PURE and find_spec("numba") is not None):
+    # Once loaded, the compiled kernel serves the smallest games too; it takes the same pivots.
+    if can_compile() and (size > PURE or "rebel_pref.solvers.compiled" in sys.modules):
         from rebel_pref.solvers.compiled import compiled_pivot_games
 
         return compiled_pivot_games
     return pivot_games
 
 
-@cache
+@lru_cache(maxsize=64)
 def _noise(size: int, seed: int) -> FloatArray:
     return np.asarray(np.random.default_rng(seed).uniform(0.5, 1.0, size))
 
@@ -163,6 +164,7 @@ def pivot_games(
             error = max(error, -slack[i])
             row_e[i] = table[best, i]
             border[i] = row_e[i]
+            push[i] = 0.0
         for i in range(size):
             for j in range(size):
                 table[i, j] += row_e[i] - row_e[j]

@@ -16,13 +16,15 @@ from rebel_pref.preferences import FloatArray
 from rebel_pref.solution import SOLVED, BatchSolution, Solution, support_of
 from rebel_pref.solvers.active_set import active_set
 from rebel_pref.solvers.answer import Answer, Progress
+from rebel_pref.solvers.double_oracle import double_oracle
 from rebel_pref.solvers.exact import exact_certificate
 from rebel_pref.solvers.fictitious_play import fictitious_play
 from rebel_pref.solvers.interior_point import interior_point
 from rebel_pref.solvers.linear_program import linear_program
-from rebel_pref.solvers.pivoting import PURE, compiled_is_loaded, pivoting, pivoting_batch
+from rebel_pref.solvers.pivoting import PURE, can_compile, pivoting, pivoting_batch
 from rebel_pref.solvers.primal_dual import primal_dual
 from rebel_pref.solvers.regret_matching import regret_matching
+from rebel_pref.solvers.sampled import solve_by_duels
 from rebel_pref.solvers.selection import SELECTIONS, analytic_center, clone_groups, max_entropy
 
 __all__ = ["METHODS", "solve"]
@@ -39,7 +41,7 @@ def solve(
     game: GameBatch,
     *,
     method: str = ...,
-    tol: float = ...,
+    tol: float | None = ...,
     selection: str = ...,
     exact: bool = ...,
     max_steps: int = ...,
@@ -53,7 +55,7 @@ def solve(
     game: Game | DuelOracle,
     *,
     method: str = ...,
-    tol: float = ...,
+    tol: float | None = ...,
     selection: str = ...,
     exact: bool = ...,
     max_steps: int = ...,
@@ -66,7 +68,7 @@ def solve(
     game: Game | GameBatch | DuelOracle,
     *,
     method: str = "auto",
-    tol: float = 1e-9,
+    tol: float | None = None,
     selection: str = "any",
     exact: bool = False,
     max_steps: int = 100_000,
@@ -83,10 +85,10 @@ def solve(
         a batch of small games (:class:`GameBatch`, which gives a :class:`BatchSolution`), or a
         :class:`DuelOracle` that can only be sampled.
     method : one of ``METHODS``; "auto" chooses by kind and size, and ``solution.method`` says what ran.
-    tol : exploitability allowed, as a share of ``max|A|``; what is missed is said in ``status``. For a
-        :class:`DuelOracle`, the exploitability to certify (its payoffs lie in [-1, 1]): .05, say.
-    selection : which winner of a dense game, where there are several: "any"; "vertex", one of smallest support;
-        "analytic_center"; "max_entropy". All but "any" merge clones first and share their mass equally.
+    tol : exploitability allowed, as a share of ``max|A|``, 1e-9 unless given; what is missed is said in ``status``.
+        For a :class:`DuelOracle`, the exploitability to certify (its payoffs lie in [-1, 1]), .05 unless given.
+    selection : which winner of a dense game, where there are several: "any"; "vertex", an extreme point, which plays
+        few actions; "analytic_center"; "max_entropy". All but "any" merge clones first and share their mass equally.
     exact : prove the answer over the rationals (dense games; needs python-flint). A proof that cannot be had is
         said in ``status``.
     max_steps : matvecs of a first-order method, plays of fictitious play, rounds of the double oracle.
@@ -104,24 +106,10 @@ def solve(
     >>> solve(rock_paper_scissors(.1, .3, .6)).policy.round(6)
     array([0.6, 0.3, 0.1])
     """
-    if method not in METHODS:
-        raise ValueError(f"no method is called {method!r}; known methods: {', '.join(METHODS)}")
-    if selection not in SELECTIONS:
-        raise ValueError(f"no selection is called {selection!r}; known selections: {', '.join(SELECTIONS)}")
-    if not tol > 0.0:
-        raise ValueError(f"tol must be positive, got {tol}")
-    dense = isinstance(game, PreferenceGame)
-    if not dense and (method in DENSE_METHODS or selection != "any" or exact):
-        asked = f"method={method!r}" if method in DENSE_METHODS else "selection" if selection != "any" else "exact=True"
-        if not (isinstance(game, GameBatch) and asked == "method='pivoting'"):
-            raise ValueError(f"{asked} needs a PreferenceGame, whose matrix is at hand; got a {type(game).__name__}")
-    if selection != "any" and method != "auto":
-        raise ValueError(f"selection={selection!r} chooses its method; leave method='auto' (got {method!r})")
-    if isinstance(game, DuelOracle | GameBatch) and method not in ("auto", "pivoting"):
-        raise ValueError(f"a {type(game).__name__} has a solver of its own; leave method='auto' (got {method!r})")
+    if tol is None:
+        tol = 0.05 if isinstance(game, DuelOracle) else 1e-9
+    _check(game, method, tol, selection, exact)
     if isinstance(game, DuelOracle):
-        from rebel_pref.solvers.sampled import solve_by_duels
-
         return solve_by_duels(game, tol=tol, delta=delta, seed=seed, max_duels=max_duels, progress=progress)
     if isinstance(game, GameBatch):
         return _solve_batch(game, tol, seed)
@@ -134,11 +122,35 @@ def solve(
         proof = exact_certificate(game, policy)
         if proof is None:
             status = (
-                f"not proved: the {np.count_nonzero(policy > 1e-9)} actions played are no vertex; take method='auto'"
+                f"not proved: the {np.count_nonzero(policy)} actions played do not determine a rational winner; "
+                "selection='vertex' gives one that does, unless a share lies below 1e-9"
             )
         else:
-            certificate, policy = proof, proof.policy
+            certificate, policy, status = proof, proof.policy, SOLVED
     return Solution(policy, support_of(game, policy), certificate, answer.method, answer.steps, status, settings)
+
+
+def _check(game: object, method: str, tol: float, selection: str, exact: bool) -> None:
+    if method not in METHODS:
+        raise ValueError(f"no method is called {method!r}; known methods: {', '.join(METHODS)}")
+    if selection not in SELECTIONS:
+        raise ValueError(f"no selection is called {selection!r}; known selections: {', '.join(SELECTIONS)}")
+    if not 0.0 < tol < np.inf:
+        raise ValueError(f"tol must be positive and finite, got {tol}")
+    if isinstance(game, np.ndarray | list | tuple | str):
+        raise ValueError(
+            f"expected a game, got a {type(game).__name__}; "
+            "PreferenceGame.from_payoffs takes a matrix, games.named_game a name, load_game a file"
+        )
+    dense = isinstance(game, PreferenceGame)
+    if not dense and (method in DENSE_METHODS or selection != "any" or exact):
+        asked = f"method={method!r}" if method in DENSE_METHODS else "selection" if selection != "any" else "exact=True"
+        if not (isinstance(game, GameBatch) and asked == "method='pivoting'"):
+            raise ValueError(f"{asked} needs a PreferenceGame, whose matrix is at hand; got a {type(game).__name__}")
+    if selection != "any" and method != "auto":
+        raise ValueError(f"selection={selection!r} chooses its method; leave method='auto' (got {method!r})")
+    if isinstance(game, DuelOracle | GameBatch) and method not in ("auto", "pivoting"):
+        raise ValueError(f"a {type(game).__name__} has a solver of its own; leave method='auto' (got {method!r})")
 
 
 def _answer(
@@ -177,8 +189,6 @@ def _answer(
             return primal_dual(game, tol=tol, max_steps=max_steps, progress=progress)
     if method == "auto" and not isinstance(game, FactoredGame):
         return primal_dual(game, tol=tol, max_steps=max_steps, progress=progress)
-    from rebel_pref.solvers.double_oracle import double_oracle
-
     return double_oracle(game, tol=tol, max_steps=max_steps, solve_restricted=_solve_restricted, progress=progress)
 
 
@@ -204,7 +214,7 @@ def _auto(game: PreferenceGame, tol: float, seed: int, progress: Progress | None
         policy[int(unbeaten.argmax())] = 1.0
         return Answer(policy, "unbeaten_action", 0)
     found = None
-    if len(game) <= PURE or (len(game) <= _SMALL and compiled_is_loaded()):
+    if len(game) <= PURE or (len(game) <= _SMALL and can_compile()):
         found = pivoting(game, seed=seed)
     found = found or active_set(game, tol=tol, seed=seed, progress=progress)
     if found is not None and float((game.payoff @ found.policy).max()) <= max(tol, 1e-12) * game.scale:
@@ -253,9 +263,11 @@ def _solve_batch(batch: GameBatch, tol: float, seed: int) -> BatchSolution:
 
 
 def _status(game: Game, answer: Answer, certificate: Certificate, tol: float) -> str:
-    # Where every payoff is 0, what is left is rounding.
-    allowed = tol * game.scale if game.scale > 0.0 else certificate.rounding
+    # Where every payoff is 0, what is left is rounding, if that is known.
+    rounding = certificate.rounding if np.isfinite(certificate.rounding) else 0.0
+    allowed = tol * game.scale if game.scale > 0.0 else rounding
     if certificate.exploitability <= allowed:
         return SOLVED
-    said = f"{answer.message}; " if answer.message else ""
-    return f"fell short: {said}exploitability {certificate.exploitability:.3g} > {allowed:.3g}; raise tol or max_steps"
+    if answer.message:
+        return f"fell short: {answer.message}"
+    return f"fell short: exploitability {certificate.exploitability:.3g} > {allowed:.3g}; raise tol or max_steps"

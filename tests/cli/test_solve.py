@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from rebel_pref.cli import main
 from rebel_pref.cli import solve as command
 from rebel_pref.cli.games import open_game, ranked_actions
 from rebel_pref.cli.solve_figure import draw_solution, save_figure
+from rebel_pref.cli.solve_table import _rounding as rounding_told
 from rebel_pref.games import FactoredGame
 
 COUNTS = "name,rock,paper,scissors\nrock,0,60,24\npaper,28,0,80\nscissors,50,36,0\n"
@@ -229,14 +231,15 @@ def test_bootstrap_wants_counts(capsys, counts):
 
 def test_json_without_options_is_the_contract(capsys, counts):
     _, out, _ = call(capsys, counts, "--json")
-    assert set(json.loads(out)) == {"policy", "support", "exploitability", "duality_gap", "method", "status"}
+    contract = {"policy", "support", "exploitability", "duality_gap", "method", "status"}
+    assert set(json.loads(out)) == contract | {"rounding", "upper_bound", "best_response", "steps"}
 
 
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit):
         main(["solve", "--help"])
     words = " ".join(capsys.readouterr().out.split())
-    for option in ("method", "tol", "selection", "exact", "bootstrap", "level", "seed", "figure", "json"):
+    for option in ("method", "tol", "selection", "exact", "bootstrap", "level", "seed", "max-steps", "figure", "json"):
         assert f"--{option} " in words
     assert "max_entropy" in words and ".svg" in words and "lizard-spock" in words
 
@@ -250,12 +253,76 @@ def test_progress_is_shown_to_a_terminal_only(capsys, counts, monkeypatch):
     assert "bootstrap" in err and "/20" in err
 
 
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--tol", "abc"], "--tol: expected a number, got 'abc'"),
+        (["--seed", "-1"], "--seed: expected a whole number, not negative, got '-1'"),
+        (["--seed", "1.5"], "--seed: expected a whole number, not negative, got '1.5'"),
+        (["--bootstrap", "many"], "--bootstrap: expected a whole number, got 'many'"),
+        (["--max-steps", "0"], "--max-steps: expected a whole number from 1 on, got '0'"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(argv, message, capsys):
+    assert refused(capsys, "blotto", *argv) == f"rebel-pref solve: {message}\n"
+
+
+def test_max_steps(capsys):
+    """Fewer plays than it takes, then the default."""
+    code, out, _ = call(
+        capsys, "weighted-rock-paper-scissors", "--method", "regret_matching", "--max-steps", 5, "--json"
+    )
+    result = json.loads(out)
+    assert code == 1 and result["steps"] <= 5 and "max_steps" in result["status"]
+    assert call(capsys, "weighted-rock-paper-scissors", "--method", "regret_matching", "--tol", "1e-3")[0] == 0
+
+
+@pytest.mark.parametrize("error", [OverflowError, MemoryError, RecursionError])
+def test_what_no_reader_foresaw_is_bad_input(error, capsys, monkeypatch):
+    monkeypatch.setattr(command, "open_game", lambda text: (_ for _ in ()).throw(error("too much")))
+    assert refused(capsys, "blotto") == "rebel-pref solve: too much\n"
+
+
+def test_a_folder_is_refused(capsys, tmp_path):
+    assert f"{tmp_path} is a folder" in refused(capsys, tmp_path)
+
+
+def test_json_certificate(capsys, counts):
+    """The bound with rounding, who attains it, and null for a bound that is not known."""
+    result = json.loads(call(capsys, counts, "--json")[1])
+    assert result["upper_bound"] == result["exploitability"] + result["rounding"] > 0
+    assert result["best_response"] in result["policy"] and isinstance(result["steps"], int)
+    matrix = rp.load_game(counts).payoff
+    game = rp.MatvecGame.from_matvec(lambda policy: matrix @ policy, 3)
+    told = command.as_json(game, rp.solve(game))
+    assert told["rounding"] is None and told["upper_bound"] is None
+
+
+@given(st.floats(1e-300, 1e3))
+def test_bounds_are_rounded_up(bound):
+    """One digit, not below the bound, and less than the next digit above it."""
+    certificate = replace(rp.certify(game_of(3), np.ones(3) / 3), rounding=bound)
+    told = float(rounding_told(certificate).rsplit(" ", 1)[1])
+    assert bound <= told * (1 + 1e-15) and told <= 2 * bound * (1 + 1e-15)
+
+
+def test_votes_of_one_mind_are_pointed_out(capsys, tmp_path, counts):
+    """Two votes for a over b, one for c over a: resampling has nothing to vary."""
+    path = tmp_path / "few.csv"
+    path.write_text("winner,loser\na,b\na,b\nb,c\nc,b\nc,a\n")
+    _, out, _ = call(capsys, path, "--bootstrap", 5)
+    assert "caution: 2 pairs were won by one side every time: resampling cannot widen them\n" in out
+    assert json.loads(call(capsys, path, "--bootstrap", 5, "--json")[1])["intervals"]["one_sided"] == 2
+    assert "caution" not in call(capsys, counts, "--bootstrap", 5)[1]
+
+
 # The figure.
 
 
 @pytest.mark.parametrize(("suffix", "opening"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("PDF", b"%PDF")])
 def test_figure_is_written_whole(suffix, opening, capsys, counts, tmp_path):
-    path = tmp_path / "new" / "folder" / f"figure.{suffix}"
+    path = tmp_path / "folder" / f"figure.{suffix}"
+    path.parent.mkdir()
     code, out, _ = call(capsys, counts, "--figure", path)
     assert code == 0 and f"figure: {path}\n" in out
     assert path.read_bytes().startswith(opening)
@@ -283,6 +350,8 @@ def test_figures_are_refused_before_solving(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(command, "solve", lambda *_, **__: pytest.fail("solved"))
     err = refused(capsys, "blotto", "--figure", tmp_path / "figure.jpg")
     assert "a figure's name ends in .pdf, .png, .svg, got 'figure.jpg'" in err
+    err = refused(capsys, "blotto", "--figure", tmp_path / "new" / "figure.png")
+    assert f"no such folder: {tmp_path / 'new'}" in err and not (tmp_path / "new").exists()
 
 
 def test_figures_need_matplotlib(capsys, tmp_path, monkeypatch):

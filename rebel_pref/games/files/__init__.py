@@ -53,7 +53,7 @@ def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> Pr
 
     Raises
     ------
-    FileNotFoundError
+    FileNotFoundError, IsADirectoryError
     ValueError
         For a malformed file, with its name and the line number, or what is no symmetric zero-sum game.
     """
@@ -62,6 +62,8 @@ def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> Pr
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; expected the file of one game")
     try:
         game = _from_file(path, cluster)
         if cluster not in ("auto", None) and (isinstance(game, FactoredGame) or game.comparisons is None):

@@ -10,11 +10,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from rebel_pref.games.comparisons import Comparisons
+from rebel_pref.games.comparisons import Comparisons, whole_numbers
 from rebel_pref.games.factored import FactoredGame
 from rebel_pref.games.files.matrices import game_from_matrix
 from rebel_pref.games.game import PreferenceGame
-from rebel_pref.games.labels import NumberLabels, checked_labels
+from rebel_pref.games.labels import NumberLabels
+from rebel_pref.games.named.sizes import MOST_ACTIONS
 
 __all__ = ["read_npy", "read_npz", "write_npz"]
 
@@ -107,15 +108,11 @@ def _labels(array: np.ndarray | None) -> Sequence[str] | None:
 
 
 def _comparisons(arrays: dict[str, Any], labels: Sequence[str] | None) -> Comparisons:
-    columns = {name: _numbers(name, array) for name, array in arrays.items()}
-    first, second = columns["first"].astype(np.int64), columns["second"].astype(np.int64)
-    size = 1 + max(int(first.max(initial=-1)), int(second.max(initial=-1)))
-    return Comparisons(
-        checked_labels(labels, size if labels is None else len(labels)),
-        first,
-        second,
-        columns["wins"],
-        columns["losses"],
-        columns["ties"],
-        columns["cluster"].astype(np.int64) if "cluster" in columns else None,
-    )
+    first, second = (whole_numbers(name, arrays[name]) for name in ("first", "second"))
+    wins, losses, ties = (_numbers(name, arrays[name]) for name in ("wins", "losses", "ties"))
+    if labels is None:
+        size = 1 + max(int(first.max(initial=-1)), int(second.max(initial=-1)))
+        if size > MOST_ACTIONS:
+            raise ValueError(f"expected items 0 to {MOST_ACTIONS - 1} at most in first and second, got {size - 1}")
+        labels = NumberLabels(size)
+    return Comparisons(labels, first, second, wins, losses, ties, arrays.get("cluster"))

@@ -57,9 +57,9 @@ def _pair(path: Path, line: int, text: str) -> tuple[str, str, float]:
     value: Any
     try:
         value = ast.literal_eval(text.rstrip(","))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
-    match value:
-        case (str(first), str(second), int() | float() as number) if np.isfinite(number):
-            return first, second, float(number)
+        match value:
+            case (str(first), str(second), int() | float() as number) if np.isfinite(float(number)):
+                return first, second, float(number)
+    except (ValueError, SyntaxError, OverflowError, MemoryError, RecursionError):
+        pass
     raise ValueError(f"{path}, line {line}: expected ('first', 'second', return of first), got {text[:60]!r}")

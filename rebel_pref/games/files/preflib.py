@@ -42,7 +42,7 @@ def read_preflib(path: Path, text: str) -> PreferenceGame:
     ranks = np.full((len(ballots), len(names)), len(names), dtype=np.int32)
     place = {number: column for column, number in enumerate(names)}
     for row, (line, count, order) in enumerate(ballots):
-        if not count.isdecimal() or int(count) == 0 or not _ORDER.fullmatch(order):
+        if not count.isdecimal() or not 0 < int(count) < 2**31 or not _ORDER.fullmatch(order):
             raise ValueError(
                 f"{path}, line {line}: expected a count and an order such as 12: 3,1,{{2,4}}, got "
                 f"{count[:30]!r} and {order[:60]!r}"

@@ -51,7 +51,7 @@ def blotto(
         raise ValueError(f"expected one positive value for each field, got {values!r}")
     if payoff not in ("win", "margin"):
         raise ValueError(f"expected payoff 'win' or 'margin', got {payoff!r}")
-    check_actions(comb(max(soldiers, 0) + len(worth) - 1, len(worth) - 1))
+    check_actions(_allocations(soldiers, len(worth)))
     allocations = blotto_allocations(soldiers, len(worth))
     balance = np.zeros((len(allocations), len(allocations)))
     for value, field in zip(worth, np.array(allocations).T, strict=True):
@@ -71,7 +71,7 @@ def colonel_lotto(soldiers: int = 6, fields: int = 3) -> PreferenceGame:
     the chance that a random part of mine is larger than a random part of yours, minus the chance that it is
     smaller. It is Blotto with equal values and payoff "margin", for players who shuffle. Source: Hart 2008.
     """
-    check_actions(comb(max(soldiers, 0) + fields - 1, fields - 1) if fields > 0 else 1)
+    check_actions(_allocations(soldiers, fields))
     divisions = [row for row in blotto_allocations(soldiers, fields) if list(row) == sorted(row)]
     parts = np.array(divisions).T
     payoffs = np.zeros((len(divisions), len(divisions)))
@@ -79,3 +79,10 @@ def colonel_lotto(soldiers: int = 6, fields: int = 3) -> PreferenceGame:
         for yours in parts:
             payoffs += np.sign(mine[:, None] - yours[None, :])
     return PreferenceGame.from_payoffs(payoffs / fields**2, labels=[" ".join(map(str, row)) for row in divisions])
+
+
+def _allocations(soldiers: int, fields: int) -> int:
+    """How many allocations there are; a lower bound, far beyond what can be built, where both numbers are large."""
+    if min(soldiers, fields) > 100:
+        soldiers = fields = 100
+    return comb(max(soldiers, 0) + fields - 1, fields - 1) if fields > 0 else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
@@ -110,8 +111,17 @@ def _read(text: str, default: _Value, what: str) -> _Value:
             return int(text)
         if isinstance(default, float):
             kind = "a number such as 0.5 or 1/3"
-            return float(Fraction(text))
+            return _number(text)
         kind = "numbers joined by dashes, none of them negative, such as 2-3-4,"
-        return tuple(float(Fraction(entry)) for entry in text.split("-"))
+        return tuple(_number(entry) for entry in text.split("-"))
     except (ValueError, ZeroDivisionError, OverflowError):
         raise ValueError(f"expected {kind} for {what}, got {text!r}") from None
+
+
+def _number(text: str) -> float:
+    """A finite decimal or fraction."""
+    # Fraction would write out every digit of 1e999999999.
+    value = float(Fraction(text)) if "/" in text else float(text)
+    if not math.isfinite(value):
+        raise ValueError("not finite")
+    return value

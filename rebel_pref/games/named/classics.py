@@ -100,7 +100,8 @@ def penney(length: int = 3) -> PreferenceGame:
     """
     if length < 1:
         raise ValueError(f"expected sequences of at least one toss, got length {length}")
-    sequences = np.arange(check_actions(2**length))
+    # Of 64 tosses there are too many sequences already, and 2^length of a slip of the pen fills the memory itself.
+    sequences = np.arange(check_actions(2 ** min(length, 64)))
     leading = np.zeros((len(sequences), len(sequences)))
     for overlap in range(1, length + 1):
         tails, heads = sequences & (2**overlap - 1), sequences >> (length - overlap)
