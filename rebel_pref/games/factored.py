@@ -54,13 +54,15 @@ class FactoredGame:
         r = np.zeros(len(u)) if scores is None else np.ascontiguousarray(scores, dtype=np.float64)
         if r.shape != (len(u),):
             raise ValueError(f"expected scores of shape ({len(u)},), one an action, got {r.shape}")
-        for name, array in (("left", u), ("right", v), ("scores", r)):
-            if not np.isfinite(array).all():
-                where = np.argwhere(~np.isfinite(array))[0].tolist()
-                raise ValueError(f"factors must be finite, got {name}{where} = {array[tuple(where)]}")
-        with np.errstate(over="ignore"):
-            most = 2.0 * (np.abs(u).max(axis=0, initial=0.0) @ np.abs(v).max(axis=0, initial=0.0)) + np.ptp(r)
-        if not np.isfinite(most):
+        # NaN and infinities spread to the largest payoff there can be.
+        with np.errstate(over="ignore", invalid="ignore"):
+            largest = [max(float(array.max(initial=0.0)), -float(array.min(initial=0.0))) for array in (u, v, r)]
+            most = 2.0 * (u.shape[1] * largest[0] * largest[1] + largest[2])
+        if not np.isfinite(most) or any(np.isnan(array.max(initial=0.0)) for array in (u, v, r)):
+            for name, array in (("left", u), ("right", v), ("scores", r)):
+                if not np.isfinite(array).all():
+                    where = np.argwhere(~np.isfinite(array))[0].tolist()
+                    raise ValueError(f"factors must be finite, got {name}{where} = {array[tuple(where)]}")
             raise ValueError("factors are so large that payoffs overflow; divide them by a common number")
         return cls(u, v, r, checked_labels(labels, len(u)))
 
