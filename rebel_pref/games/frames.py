@@ -39,7 +39,8 @@ class Frame(Protocol):
 
 def unframed(values: ArrayLike, labels: Sequence[str] | None) -> tuple[ArrayLike, Sequence[str] | None]:
     """`values` and `labels` as they are, or the matrix and the names of a frame; `labels` overrule those names."""
-    if not isinstance(values, Frame):
+    # Arrays first: to ask whether something has all that a frame has takes longer than to solve a small game.
+    if isinstance(values, np.ndarray | list) or not isinstance(values, Frame):
         return values, labels
     matrix, names = matrix_of_frame(values)
     return matrix, names if labels is None else labels

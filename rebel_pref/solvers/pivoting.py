@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 
 import numpy as np
@@ -33,6 +33,7 @@ PURE = 24
 """Up to this many actions a single game is solved without loading numba, which takes longer than the game."""
 
 
+@cache
 def can_compile() -> bool:
     """Whether numba is installed (the extra `fast`)."""
     return find_spec("numba") is not None
