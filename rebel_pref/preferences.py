@@ -207,7 +207,7 @@ def _asymmetry(array: FloatArray) -> float:
 
 def _blocks(array: FloatArray) -> list[slice]:
     """Rows in blocks: a transposed panel of a large matrix is read through the cache, and nothing large is made."""
-    return [slice(start, start + 64) for start in range(0, array.shape[-1], 64)]
+    return [slice(start, start + 128) for start in range(0, array.shape[-1], 128)]
 
 
 def _worst(excess: NDArray[Any]) -> tuple[int, int]:

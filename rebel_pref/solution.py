@@ -103,4 +103,4 @@ def support_of(game: Game, policy: FloatArray) -> tuple[str, ...]:
     """Labels with a probability above 1e-9, likeliest first."""
     support = np.flatnonzero(policy > 1e-9)
     order = support[np.argsort(-policy[support], kind="stable")]
-    return tuple(game.labels[int(i)] for i in order)
+    return tuple(map(game.labels.__getitem__, order.tolist()))
