@@ -11,6 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from benchmarks import suite
 from benchmarks.peers import OURS, Solver, ours, solver_named
@@ -98,6 +99,7 @@ def draw(points: Sequence[Mapping[str, Any]], clock: str) -> Figure:
 
 def _draw_panel(panel: Axes, points: Sequence[Mapping[str, Any]], clock: str) -> None:
     panel.set_xscale("log")
+    panel.xaxis.set_minor_formatter(NullFormatter())  # Within one decade they would lie on one another.
     panel.set_yscale("log")
     right = [point for point in points if point["status"] == "ok"]
     last = {point["solver"]: point[clock] for point in right}
