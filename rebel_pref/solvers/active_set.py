@@ -144,8 +144,6 @@ def _second(rates: FloatArray, values: FloatArray, first: int) -> int | None:
 
 def _first_basis(payoff: FloatArray, scale: float, start: FloatArray, slack: FloatArray) -> Basis | None:
     """The guessed support, made odd and thinned until ``K_S`` is regular; None where nothing is left."""
-    # Averages leave a trace on every action ever played: an action belongs to S if its probability outweighs
-    # its slack. The factor is measured: to miss actions costs more pivots than to have too many.
     balance = start - FENCE * np.maximum(slack, 0.0)
     members = np.flatnonzero(balance > 0.0)
     if len(members) % 2 == 0:
