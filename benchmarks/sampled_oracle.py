@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 import rebel_pref as rp
-from benchmarks.record import save_table
 from rebel_pref.preferences import FloatArray
+from rebel_pref.record import save_table
 from rebel_pref.solvers.sampled import certify_by_duels, solve_by_duels
 
 __all__ = ["exp3_sparring", "games", "hold_out", "main"]

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.record import save_table
 from preference_models import character_tokenizer
 from rebel_pref.cli.config import TrainConfig
 from rebel_pref.cli.console import Display
 from rebel_pref.cli.train import parse
 from rebel_pref.games import TextGame
 from rebel_pref.policies import LanguageModelPolicy, SupervisedConfig, fit_supervised, tiny_language_model
+from rebel_pref.record import save_table
 from rebel_pref.selfplay import SelfPlayConfig, SelfPlayTrainer, TextGameEvaluator
 
 __all__ = ["main"]

@@ -28,10 +28,10 @@ import numpy as np
 
 from benchmarks.fuzz_games import KINDS
 from benchmarks.fuzz_ways import WAYS, Claim
-from benchmarks.record import save_table
 from benchmarks.timing import single_thread
 from rebel_pref.cli.console import Display
 from rebel_pref.games import PreferenceGame
+from rebel_pref.record import save_table
 
 __all__ = ["failure", "main"]
 

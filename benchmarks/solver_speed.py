@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers import OURS, PACKAGES, PEERS, ours, solver_named
-from benchmarks.record import save_table
 from benchmarks.solver_works import Work, small_games, works
 from benchmarks.timing import Cell, Limits, measure
 from rebel_pref.cli.console import Display
+from rebel_pref.record import save_table
 
 __all__ = ["main"]
 

@@ -24,6 +24,7 @@ from rebel_pref.algorithms import (
     make_algorithm,
     nash_md,
     online_ipo,
+    optimistic_magnetic_rebel,
     optimistic_rebel,
     proximal_rebel,
     rebel,
@@ -35,6 +36,7 @@ from rebel_pref.certificates import Certificate, certify, exploitability
 from rebel_pref.diagnostics import Diagnosis, diagnose
 from rebel_pref.games import (
     Comparisons,
+    ContextualGame,
     DuelOracle,
     FactoredGame,
     GameBatch,
@@ -46,8 +48,17 @@ from rebel_pref.games.files import load_game, save_game
 from rebel_pref.preferences import FunctionOracle, PreferenceOracle
 from rebel_pref.proximal import ProximalStep, proximal_step, regularized_equilibrium
 from rebel_pref.sampled_certificate import SampledCertificate
-from rebel_pref.solution import BatchSolution, Solution
-from rebel_pref.solvers import self_play, solve
+from rebel_pref.schedules import Schedule, annealed
+from rebel_pref.solution import BatchSolution, ContextualSolution, Solution
+from rebel_pref.solvers import (
+    ExactPayoffs,
+    OpponentPool,
+    RegressionError,
+    SampledGroups,
+    SampledOpponents,
+    self_play,
+    solve,
+)
 
 __version__ = "0.1.0"
 
@@ -57,23 +68,32 @@ __all__ = [
     "BatchSolution",
     "Certificate",
     "Comparisons",
+    "ContextualGame",
+    "ContextualSolution",
     "Diagnosis",
     "DuelOracle",
     "EMAMagnet",
+    "ExactPayoffs",
     "FactoredGame",
     "FixedMagnet",
     "FunctionOracle",
     "GameBatch",
     "MatvecGame",
+    "OpponentPool",
     "PreferenceGame",
     "PreferenceOracle",
     "ProximalStep",
+    "RegressionError",
     "ResetMagnet",
     "SampledCertificate",
+    "SampledGroups",
+    "SampledOpponents",
+    "Schedule",
     "Solution",
     "TextGame",
     "Update",
     "WinnerIntervals",
+    "annealed",
     "bootstrap_winner",
     "certify",
     "comal",
@@ -87,6 +107,7 @@ __all__ = [
     "make_algorithm",
     "nash_md",
     "online_ipo",
+    "optimistic_magnetic_rebel",
     "optimistic_rebel",
     "proximal_rebel",
     "proximal_step",

@@ -34,6 +34,7 @@ __all__ = [
     "make_algorithm",
     "nash_md",
     "online_ipo",
+    "optimistic_magnetic_rebel",
     "optimistic_rebel",
     "proximal_rebel",
     "rebel",
@@ -115,6 +116,10 @@ class Algorithm:
     magnet: MagnetRule = field(default_factory=FixedMagnet)
     source: str = ""
 
+    def at(self, number: int) -> Algorithm:
+        """The row of round `number`: always this one. See :class:`rebel_pref.schedules.Schedule`."""
+        return self
+
     def with_magnet(self, magnet: MagnetRule) -> Algorithm:
         """The same row with another magnet rule."""
         if not self.uses("magnet"):
@@ -183,6 +188,28 @@ def magnetic_rebel(step_size: float, regularization: float, *, magnet: MagnetRul
     row = Update(_implicit_anchor(step_size, regularization), {"current": _implicit_step(step_size, regularization)})
     return Algorithm(
         "magnetic_rebel", (row,), step_size, regularization, "pairwise", magnet or FixedMagnet(), "arXiv:2206.05825"
+    )
+
+
+def optimistic_magnetic_rebel(
+    step_size: float, regularization: float, *, magnet: MagnetRule | None = None
+) -> Algorithm:
+    """Optimism with a magnet: the row of :func:`magnetic_rebel`, playing twice this payoff less the one before.
+
+    With a moving magnet its last iterate is measured to come to a winner of the game itself, at one payoff evaluation a
+    round; no proof of that is published. Source: arXiv:2206.05825 with the payoffs of arXiv:2502.16852.
+    """
+    _check(step_size, regularization)
+    step = _implicit_step(step_size, regularization)
+    row = Update(_implicit_anchor(step_size, regularization), {"current": 2.0 * step, "previous": -step})
+    return Algorithm(
+        "optimistic_magnetic_rebel",
+        (row,),
+        step_size,
+        regularization,
+        "pairwise",
+        magnet or FixedMagnet(),
+        "arXiv:2206.05825",
     )
 
 
@@ -279,6 +306,7 @@ ALGORITHMS = {
     "rebel": rebel,
     "optimistic_rebel": optimistic_rebel,
     "magnetic_rebel": magnetic_rebel,
+    "optimistic_magnetic_rebel": optimistic_magnetic_rebel,
     "proximal_rebel": proximal_rebel,
     "inpo": inpo,
     "nash_md": nash_md,
@@ -321,6 +349,7 @@ def make_algorithm(
         return built if magnet is None else built.with_magnet(magnet)
     rows = {
         "magnetic_rebel": magnetic_rebel,
+        "optimistic_magnetic_rebel": optimistic_magnetic_rebel,
         "proximal_rebel": proximal_rebel,
         "inpo": inpo,
         "nash_md": nash_md,

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from rebel_pref.certificates import Certificate, certify
 from rebel_pref.games.batch import GameBatch
+from rebel_pref.games.contextual import ContextualGame
 from rebel_pref.games.game import Game
 from rebel_pref.preferences import FloatArray
 
-__all__ = ["SOLVED", "BatchSolution", "Solution", "support_of"]
+__all__ = ["SOLVED", "BatchSolution", "ContextualSolution", "Solution", "support_of"]
 
 SOLVED = "solved"
 
@@ -97,6 +98,64 @@ class BatchSolution:
 
     def __len__(self) -> int:
         return len(self.policies)
+
+
+@dataclass(frozen=True, eq=False)
+class ContextualSolution:
+    """A policy for every context of a :class:`rebel_pref.ContextualGame`.
+
+    Attributes
+    ----------
+    policies, average_policies : float64 [C, n], last iterates and means of the iterates.
+    certificates, average_certificates : one a context.
+    exploitability, average_exploitability : means over the distribution of contexts, payoff units.
+    method, steps, status, settings : as of a :class:`Solution`.
+    """
+
+    policies: FloatArray
+    certificates: tuple[Certificate, ...]
+    exploitability: float
+    average_policies: FloatArray
+    average_certificates: tuple[Certificate, ...]
+    average_exploitability: float
+    method: str
+    steps: int
+    status: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        game: ContextualGame,
+        policies: FloatArray,
+        average_policies: FloatArray,
+        method: str,
+        steps: int,
+        status: str,
+        settings: Mapping[str, Any],
+    ) -> ContextualSolution:
+        """Certify the policies of every context."""
+
+        def certificates(table: FloatArray) -> tuple[Certificate, ...]:
+            return tuple(certify(game.games[c], table[c]) for c in range(len(game)))
+
+        return cls(
+            policies,
+            certificates(policies),
+            game.exploitability(policies),
+            average_policies,
+            certificates(average_policies),
+            game.exploitability(average_policies),
+            method,
+            steps,
+            status,
+            settings,
+        )
+
+    @property
+    def solved(self) -> bool:
+        """Whether the mean exploitability of the last iterates reached the tolerance."""
+        return self.status == SOLVED
 
 
 def support_of(game: Game, policy: FloatArray) -> tuple[str, ...]:

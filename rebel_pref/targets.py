@@ -44,23 +44,30 @@ def regression_target(
     *,
     mask: Any | None = None,
     rewards: Any | None = None,
+    columns: Any | None = None,
 ) -> StageTarget:
     """Evaluate one row on the judged responses of a prompt.
 
     Parameters
     ----------
     update : the row.
-    log_weights : [..., K], log of the weights that stand for pi_t on these responses, up to a constant:
-        log pi_t in a table, 0 for i.i.d. draws, log of pool weights otherwise. An opponent other than the
+    log_weights : [..., K] ([..., M] with `columns`), log of the weights that stand for pi_t on these responses, up to
+        a constant: log pi_t in a table, 0 for i.i.d. draws, log of pool weights otherwise. An opponent other than the
         current policy is reached by reweighting with ``log pi_o - log pi_t``: only ratios enter.
     log_probs : [..., K] by policy name; "current" always, "magnet" and "lookahead" where the row names them.
         "previous" is absent in the first round, where its payoff counts as 0.
     payoffs : [..., K, K], skew-symmetric, no NaN (see :func:`rebel_pref.payoffs.drop_unjudged`).
-    mask : bool [..., K], false for padding.
+    mask : bool, as `log_weights`; false for padding.
     rewards : [..., K], for rows whose opponent is "reward".
+    columns : int [..., M], where the opponents are M of the K responses, repeats allowed: which response stands in each
+        column of `payoffs`, then [..., K, M]. Two judgements of one pair, once each way, are averaged where the
+        implicit row needs a game among the opponents.
     """
     xp = array_namespace(log_weights, payoffs)
     current = log_probs["current"]
+    theirs = log_probs
+    if columns is not None:
+        theirs = {name: xp.take_along_axis(value, columns, axis=-1) for name, value in log_probs.items()}
     estimated: dict[str, Any] = {}
     certificate = None
     for opponent, weight in update.payoff.items():
@@ -69,14 +76,18 @@ def regression_target(
                 raise ValueError("this row regresses a scalar reward: pass rewards [..., K]")
             estimated[opponent] = rewards
         elif opponent == "next":
-            base = log_weights + weighted_sum(update.anchor, log_probs) - current
-            solved = proximal_step(base, payoffs, weight, mask=mask)
+            base = log_weights + weighted_sum(update.anchor, theirs) - theirs["current"]
+            among = payoffs
+            if columns is not None:
+                square = xp.take_along_axis(payoffs, columns[..., :, None], axis=-2)
+                among = 0.5 * (square - xp.moveaxis(square, -1, -2))
+            solved = proximal_step(base, among, weight, mask=mask)
             estimated[opponent] = opponent_payoffs(payoffs, solved.policy)
             certificate = solved.kl_certificate
         elif opponent == "previous" and "previous" not in log_probs:
             estimated[opponent] = xp.zeros_like(current)
         else:
-            theirs = weighted_sum(update.anchor, log_probs) if opponent == "mixture" else log_probs[opponent]
-            weights = normalized_weights(log_weights + theirs - current, mask)
+            rival = weighted_sum(update.anchor, theirs) if opponent == "mixture" else theirs[opponent]
+            weights = normalized_weights(log_weights + rival - theirs["current"], mask)
             estimated[opponent] = opponent_payoffs(payoffs, weights)
     return StageTarget(log_target(update, log_probs, estimated) - current, estimated, certificate)

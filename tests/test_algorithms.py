@@ -16,6 +16,7 @@ ROWS = {
     "rebel": rp.rebel(ETA),
     "optimistic_rebel": rp.optimistic_rebel(ETA),
     "magnetic_rebel": rp.magnetic_rebel(ETA, TAU),
+    "optimistic_magnetic_rebel": rp.optimistic_magnetic_rebel(ETA, TAU),
     "proximal_rebel": rp.proximal_rebel(ETA, TAU),
     "inpo": rp.inpo(ETA, TAU),
     "nash_md": rp.nash_md(ETA, TAU),
@@ -100,6 +101,10 @@ def test_padding_is_as_good_as_absent(stage):
         ("rebel", lambda start, magnet, a: start + ETA * a),
         ("optimistic_rebel", lambda start, magnet, a: start + 2 * ETA * a),
         ("magnetic_rebel", lambda start, magnet, a: (start + ETA * TAU * magnet + ETA * a) / (1 + ETA * TAU)),
+        (
+            "optimistic_magnetic_rebel",
+            lambda start, magnet, a: (start + ETA * TAU * magnet + 2 * ETA * a) / (1 + ETA * TAU),
+        ),
         ("proximal_rebel", lambda start, magnet, a: (start + ETA * TAU * magnet + ETA * a) / (1 + ETA * TAU)),
         ("inpo", lambda start, magnet, a: (1 - ETA * TAU) * start + ETA * TAU * magnet + ETA * a),
         ("nash_md", lambda start, magnet, a: (1 - ETA * TAU) * start + ETA * TAU * magnet + ETA * a),
@@ -186,7 +191,9 @@ def at_fixed_point(seed, tau=TAU):
     return payoffs, magnet, regularized_equilibrium(magnet, payoffs, tau).policy
 
 
-@pytest.mark.parametrize("name", ["magnetic_rebel", "proximal_rebel", "inpo", "egpo", "online_ipo"])
+@pytest.mark.parametrize(
+    "name", ["magnetic_rebel", "optimistic_magnetic_rebel", "proximal_rebel", "inpo", "egpo", "online_ipo"]
+)
 def test_regularized_equilibrium_is_a_fixed_point(name):
     """p = softmax(log m + A p / tau) stays where it is under every row with a fixed magnet."""
     payoffs, magnet, equilibrium = at_fixed_point(4)

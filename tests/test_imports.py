@@ -15,6 +15,7 @@ FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("
 FLOORS = {
     "rebel_pref": 1,
     "rebel_pref.algorithms": 0,
+    "rebel_pref.schedules": 0,
     "rebel_pref.targets": 0,
     "rebel_pref.proximal": 0,
     "rebel_pref.payoffs": 0,
@@ -25,11 +26,13 @@ FLOORS = {
     "rebel_pref.certificates": 1,
     "rebel_pref.solution": 1,
     "rebel_pref.bootstrap": 1,
+    "rebel_pref.record": 1,
     "rebel_pref.diagnostics": 1,
     "rebel_pref.policies": 2,
     "preference_models": 2,
     "rebel_pref.selfplay": 3,
     "rebel_pref.cli": 4,
+    "rebel_pref.theory": 4,
     "rebel_pref.__main__": 4,
 }
 # What may be imported from outside, besides the standard library; floors 2 and up are free.

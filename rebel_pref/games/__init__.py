@@ -2,6 +2,7 @@
 
 from rebel_pref.games.batch import GameBatch
 from rebel_pref.games.comparisons import Comparisons
+from rebel_pref.games.contextual import ContextualGame
 from rebel_pref.games.duels import DuelOracle
 from rebel_pref.games.factored import FactoredGame, MatvecGame
 from rebel_pref.games.game import Game, PreferenceGame
@@ -49,6 +50,7 @@ __all__ = [
     "GRIME_DICE",
     "MIWIN_DICE",
     "Comparisons",
+    "ContextualGame",
     "DuelOracle",
     "FactoredGame",
     "Game",

@@ -1,4 +1,4 @@
-"""What every benchmark writes beside its numbers: seed, commit, versions, machine."""
+"""What every measurement writes beside its numbers: seed, commit, versions, machine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,7 @@ def provenance(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "absent"
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
-    found["commit"] = commit.stdout.strip() or "unknown"
+    found["commit"] = _commit()
     return found
 
 
@@ -51,6 +44,18 @@ def save_table(
         writer.writerows(rows)
     record = {"provenance": provenance(packages), **extra, "rows": list(rows)}
     (folder / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    """Of the clone that this file lies in; an installed package may lie in somebody else's."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return "unknown"
+    try:
+        asked = ["git", "describe", "--always", "--dirty"]
+        return subprocess.run(asked, capture_output=True, text=True, cwd=root, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _processor() -> str:
