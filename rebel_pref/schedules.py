@@ -31,6 +31,10 @@ class Schedule:
         """The row of round `number`, counted from 0."""
         return self.row(number)
 
+    def uses(self, policy: str) -> bool:
+        """Whether its rows need this policy, as an anchor or as an opponent."""
+        return self.at(0).uses(policy)
+
 
 def annealed(
     row: Callable[..., Algorithm],

@@ -142,7 +142,10 @@ def public(path):
     """The names of ``__all__`` and the top-level statement that binds each."""
     tree = ast.parse(path.read_text())
     bound = {}
-    for node in tree.body:
+    # A module that imports a heavy name on demand declares it under TYPE_CHECKING and gives it by __getattr__.
+    lazy = any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    typing = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for node in [*tree.body, *(inner for block in typing if lazy for inner in block.body)]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             bound[node.name] = node
         elif isinstance(node, ast.Import | ast.ImportFrom):

@@ -14,6 +14,7 @@ COMMANDS = {
     "diagnose": "how intransitive a game is, and whether its comparisons show more than chance",
     "train": "self-play fine-tuning of a language model, from a recipe or a YAML file",
     "evaluate": "how exploitable saved models are on a text game",
+    "theory": "check every theorem that the library stands on, and draw it",
     "demo": "the main job, end to end: train blotto into runs/demo",
 }
 

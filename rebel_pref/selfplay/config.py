@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rebel_pref.algorithms import ALGORITHMS, Algorithm, EMAMagnet, FixedMagnet, MagnetRule, ResetMagnet, make_algorithm
+from rebel_pref.schedules import Schedule
 
 __all__ = ["AlgorithmConfig", "OptimizationConfig", "PoolConfig", "SamplingConfig", "SelfPlayConfig"]
 
@@ -28,6 +29,9 @@ class AlgorithmConfig:
         of "ema", share of the policy taken in a round.
     magnet_every
         of "reset", rounds between two resets.
+    anneal_after
+        rounds over which the step size stays about what it is, before it falls as
+        step_size / sqrt(1 + round / anneal_after) and the rate of an "ema" magnet with it; 0 keeps both constant.
     """
 
     name: str = "proximal_rebel"
@@ -36,15 +40,29 @@ class AlgorithmConfig:
     magnet: Literal["fixed", "ema", "reset"] = "fixed"
     magnet_rate: float = 0.02
     magnet_every: int = 50
+    anneal_after: float = 0.0
 
-    def build(self) -> Algorithm:
-        """The row that these settings name."""
+    def build(self) -> Algorithm | Schedule:
+        """The row that these settings name, or its schedule."""
+        if not self.anneal_after:
+            return self._row(1.0)
+        if not self.anneal_after > 0.0:
+            raise ValueError(f"algorithm.anneal_after must not be negative, got {self.anneal_after}")
+        if self.name == "online_ipo":
+            raise ValueError(
+                "algorithm.anneal_after has nothing to lower: the step of online_ipo is 1 / regularization"
+            )
+        return Schedule(f"annealed {self.name}", lambda number: self._row((1.0 + number / self.anneal_after) ** -0.5))
+
+    def _row(self, share: float) -> Algorithm:
         rule: MagnetRule = FixedMagnet()
         if self.magnet == "ema":
-            rule = EMAMagnet(self.magnet_rate)
+            rule = EMAMagnet(share * self.magnet_rate)
         elif self.magnet == "reset":
             rule = ResetMagnet(self.magnet_every)
-        return make_algorithm(self.name, step_size=self.step_size, regularization=self.regularization, magnet=rule)
+        return make_algorithm(
+            self.name, step_size=share * self.step_size, regularization=self.regularization, magnet=rule
+        )
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class SelfPlayTrainer:
 
     def round(self, number: int) -> dict[str, float]:
         """One round: every arrow once."""
-        config, algorithm = self.config, self.algorithm
+        config, algorithm = self.config, self.algorithm.at(number)
         visited = prompts_of_round(len(self.prompts), self.per_round, number, self.seed)
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         dealt = visited[rank::world]

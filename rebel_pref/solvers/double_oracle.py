@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +14,7 @@ from rebel_pref.solvers.answer import Answer, Progress
 from rebel_pref.solvers.linear_program import linear_program
 from rebel_pref.solvers.stopping import allowed_exploitability, fell_short, starting_policy
 
-__all__ = ["double_oracle"]
+__all__ = ["double_oracle", "restricted_winners"]
 
 Actions = NDArray[np.int64]
 
@@ -61,37 +62,60 @@ def double_oracle(
     if block < 1:
         raise ValueError(f"block must hold at least 1 action, got {block}")
     allowed = allowed_exploitability(game, tol, max_steps)
-    solve = solve_restricted or _restricted_winner
     rng = np.random.default_rng(0)
     if start is None:
         actions = np.array([game.payoffs_against(starting_policy(game, None)).argmax()])
     else:
         policy = starting_policy(game, start)
         actions = _largest(policy, min(block, int(np.count_nonzero(policy))))
-    table = game.among(actions)
+    respond = partial(_responses, game, block=block, least=0.5 * allowed, rng=rng)
     best, reached = starting_policy(game, start), np.inf
-    for step in range(1, max_steps + 1):
-        shares = solve(table)
-        policy = np.zeros(len(game))
-        policy[actions] = shares
-        gains = game.payoffs_against(policy)
-        exploitability = float(gains.max())
+    found = restricted_winners(game, actions, solve_restricted, respond)
+    for step, (policy, exploitability, gains) in zip(range(1, max_steps + 1), found, strict=False):
         if exploitability < reached:
             best, reached = policy, exploitability
         if progress is not None:
             progress(step, reached)
         if reached <= allowed:
             return Answer(best, "double_oracle", step)
-        gains[actions] = 0.0
         if gains.max() <= 0.5 * allowed:
             # Only actions that the restricted game knows gain: its winner is not one.
             advice = "the restricted game was not solved to this tolerance: raise tol, or pass solve_restricted"
             return Answer(best, "double_oracle", step, fell_short(f"{step} rounds", reached, allowed, advice))
-        found = _responses(game, gains, actions, block, 0.5 * allowed, rng)
-        table = _extended(game, table, actions, found)
-        actions = np.append(actions, found)
     advice = "raise max_steps, block or tol"
     return Answer(best, "double_oracle", max_steps, fell_short(f"{max_steps} rounds", reached, allowed, advice))
+
+
+def restricted_winners(
+    game: Game,
+    actions: Actions,
+    solve: Callable[[FloatArray], FloatArray] | None,
+    respond: Callable[[FloatArray, Actions], Actions],
+) -> Iterator[tuple[FloatArray, float, FloatArray]]:
+    """The rounds of the double oracle: the restricted game's winner [n], its exploitability, and what others gain [n].
+
+    The last is 0 at the actions of the restricted game. It does not end by itself, unless nothing responds.
+
+    Parameters
+    ----------
+    actions : of the first restricted game.
+    solve : payoffs [k, k] -> winner [k]; a linear program polished on its support unless given.
+    respond : (what others gain [n], actions of the restricted game) -> new actions, none where it is to end.
+    """
+    solve = solve or _restricted_winner
+    table = game.among(actions)
+    while True:
+        policy = np.zeros(len(game))
+        policy[actions] = solve(table)
+        gains = game.payoffs_against(policy)
+        exploitability = float(gains.max())
+        gains[actions] = 0.0
+        yield policy, exploitability, gains
+        found = respond(gains, actions)
+        if len(found) == 0:
+            return
+        table = _extended(game, table, actions, found)
+        actions = np.append(actions, found)
 
 
 def _responses(

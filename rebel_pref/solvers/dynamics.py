@@ -21,9 +21,19 @@ from rebel_pref.games.game import PreferenceGame
 from rebel_pref.preferences import FloatArray
 from rebel_pref.schedules import Schedule
 from rebel_pref.solution import SOLVED, ContextualSolution, Solution, support_of
+from rebel_pref.solvers.automatic import automatic_algorithm
 from rebel_pref.solvers.feedback import ExactPayoffs, Feedback, Observation
 
-__all__ = ["DynamicsState", "IterateAverage", "fit_pointwise", "initial_state", "iterates", "self_play", "step"]
+__all__ = [
+    "DynamicsState",
+    "IterateAverage",
+    "drawn_start",
+    "fit_pointwise",
+    "initial_state",
+    "iterates",
+    "self_play",
+    "step",
+]
 
 IterateAverage = Literal["uniform", "linear", "last"]
 """Weights of pi_1..pi_T in the average: 1, t, or the last alone."""
@@ -109,7 +119,7 @@ def iterates(
 @overload
 def self_play(
     game: PreferenceGame,
-    algorithm: Algorithm | Schedule,
+    algorithm: Algorithm | Schedule | None = None,
     *,
     steps: int,
     start: ArrayLike | None = None,
@@ -123,7 +133,7 @@ def self_play(
 @overload
 def self_play(
     game: ContextualGame,
-    algorithm: Algorithm | Schedule,
+    algorithm: Algorithm | Schedule | None = None,
     *,
     steps: int,
     start: ArrayLike | None = None,
@@ -136,7 +146,7 @@ def self_play(
 ) -> ContextualSolution: ...
 def self_play(
     game: PreferenceGame | ContextualGame,
-    algorithm: Algorithm | Schedule,
+    algorithm: Algorithm | Schedule | None = None,
     *,
     steps: int,
     start: ArrayLike | None = None,
@@ -151,6 +161,8 @@ def self_play(
 
     Parameters
     ----------
+    algorithm : a row, or a schedule of rows; chosen by the noise of the feedback where none is given, see
+        :func:`rebel_pref.solvers.automatic.automatic_algorithm`.
     steps : rounds T.
     start : [n] probabilities, full support; uniform unless given. A random start needs `seed` instead. For a
         contextual game [n] or [C, n].
@@ -177,10 +189,12 @@ def self_play(
         raise ValueError(f"steps must be at least 1, got {steps}")
     if averaging not in get_args(IterateAverage):
         raise ValueError(f"no averaging is called {averaging!r}; known ways: {', '.join(get_args(IterateAverage))}")
+    scale = float(np.abs(game.payoff).max())
+    if algorithm is None:
+        algorithm = automatic_algorithm((feedback or ExactPayoffs()).opponents, scale=scale or 1.0)
     shape = game.payoff.shape[:-1]
     if start is None:
-        noise = np.zeros(shape) if seed is None else np.random.default_rng(seed).normal(size=shape)
-        start = np.exp(_normalized(noise))
+        start = drawn_start(shape, seed)
     state = initial_state(_policies(game, start), None if magnet is None else _policies(game, magnet))
     # The start has a stream of its own: with and without noise it is the same.
     rng = np.random.default_rng([0 if seed is None else seed, 1])
@@ -206,9 +220,9 @@ def self_play(
         "feedback": repr(feedback or ExactPayoffs()),
         "averaging": averaging,
     }
-    scale = max(float(np.abs(game.payoff).max()), np.finfo(float).tiny)
+    allowed = tol * max(scale, np.finfo(float).tiny)
     if isinstance(game, ContextualGame):
-        status = _status(algorithm, steps, game.exploitability(policy), tol * scale)
+        status = _status(algorithm, steps, game.exploitability(policy), allowed)
         return ContextualSolution.of(game, policy, average, algorithm.name, steps, status, settings)
     certificate = certify(game, policy)
     return Solution(
@@ -217,18 +231,25 @@ def self_play(
         certificate=certificate,
         method=algorithm.name,
         steps=steps,
-        status=_status(algorithm, steps, certificate.exploitability, tol * scale),
+        status=_status(algorithm, steps, certificate.exploitability, allowed),
         settings=settings,
         average_policy=average,
         average_certificate=certify(game, average),
     )
 
 
+def drawn_start(shape: tuple[int, ...], seed: int | None) -> FloatArray:
+    """Probabilities [..., n]: a softmax of standard normals; uniform where `seed` is None."""
+    noise = np.zeros(shape) if seed is None else np.random.default_rng(seed).normal(size=shape)
+    return np.exp(_normalized(noise))
+
+
 def fit_pointwise(log_current: FloatArray, target: FloatArray) -> FloatArray:
     """The normalised policy closest to a pointwise target: ``min E_{pi_t} (log pi / pi_t - target)^2``, [..., n].
 
     Stationarity gives ``d + c exp(d) = target`` for the log-ratio d, with one number c that normalises;
-    c = 0 if the target happens to be normalised. This is what SPPO's regression reaches in a table.
+    c = 0 if the target happens to be normalised. This is what SPPO's regression reaches in a table. Where noise leaves
+    a target of less mass than 1, which exact payoffs never do, the normalised target is taken for it.
     """
     from scipy.optimize import brentq  # Slow to import, and only SPPO needs it.
     from scipy.special import logsumexp, wrightomega

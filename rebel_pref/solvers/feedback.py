@@ -7,6 +7,7 @@ that many seeds or many contexts run at once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -55,6 +56,11 @@ Observer = Callable[[FloatArray], Observation]
 class Feedback(Protocol):
     """How payoffs come to be known."""
 
+    @property
+    def opponents(self) -> float:
+        """How many exact payoffs against independent opponents a round's estimate is worth; infinite if exact."""
+        ...
+
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> Observer:
         """Start a run on payoffs [n, n], or [..., n, n] with a matrix for each policy of the batch."""
         ...
@@ -63,6 +69,11 @@ class Feedback(Protocol):
 @dataclass(frozen=True)
 class ExactPayoffs:
     """The whole matrix, as a table of win rates is known."""
+
+    @property
+    def opponents(self) -> float:
+        """Infinite: nothing is estimated."""
+        return math.inf
 
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> Observer:
         """See :meth:`Feedback.begin`."""
@@ -97,6 +108,11 @@ class SampledOpponents:
         if self.count < 1:
             raise ValueError(f"count must be at least 1 opponent a round, got {self.count}")
 
+    @property
+    def opponents(self) -> float:
+        """K; a verdict has variance 1 where a payoff, uniform on [-1, 1], has 1/3."""
+        return self.count / 3.0 if self.labels else float(self.count)
+
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> Observer:
         """See :meth:`Feedback.begin`."""
         _check_labels(payoffs, self.labels)
@@ -104,12 +120,19 @@ class SampledOpponents:
 
         def observe(log_current: FloatArray) -> Observation:
             drawn = _draw(rng, log_current, self.count)
+            if self.count >= n and not self.labels:
+                return Observation(_by_multiplicity(payoffs, drawn), n * self.count)
             against = _columns(payoffs, drawn)
             if self.labels:
                 against = np.where(np.arange(n)[:, None] == drawn[..., None, :], 0.0, _verdicts(rng, against))
+                if self.count >= n:
+                    return Observation(_by_multiplicity(_mean_columns(against, drawn), drawn), n * self.count)
             weights = np.zeros(drawn.shape)
 
             def log_ratio(update: Update, log_probs: LogProbs) -> FloatArray:
+                if self.labels and "next" in update.payoff:
+                    # Draws of one opponent apart, an implicit row would prefer the lucky ones, however many there are.
+                    return _by_multiplicity(_mean_columns(against, drawn), drawn)(update, log_probs)
                 return np.asarray(regression_target(update, weights, log_probs, against, columns=drawn).log_ratio)
 
             return Observation(log_ratio, n * self.count)
@@ -142,6 +165,11 @@ class SampledGroups:
             raise ValueError(f"expected at least 1 group of at least 2 draws, got {self.groups} of {self.size}")
         if not self.ridge > 0.0:
             raise ValueError(f"ridge must be positive, got {self.ridge}: pairs do not fix the mean log-ratio")
+
+    @property
+    def opponents(self) -> float:
+        """Half of a round's draws, or a third of that for verdicts; measured."""
+        return 0.5 * self.groups * self.size / (3.0 if self.labels else 1.0)
 
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> Observer:
         """See :meth:`Feedback.begin`."""
@@ -198,6 +226,11 @@ class OpponentPool:
             raise ValueError(f"count must be at least 1 draw a round, got {self.count}")
         if self.weights not in ("horvitz_thompson", "exact"):
             raise ValueError(f"no weights are called {self.weights!r}; known: horvitz_thompson, exact")
+
+    @property
+    def opponents(self) -> float:
+        """8 K, or a third of it for verdicts: what a pool remembers, measured over a few hundred rounds."""
+        return (8.0 / 3.0 if self.labels else 8.0) * self.count
 
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> PoolObserver:
         """See :meth:`Feedback.begin`."""
@@ -258,13 +291,20 @@ class RegressionError:
     Attributes
     ----------
     feedback : what is seen besides.
-    bias : [n] in payoff units, the same in every round: it shifts the game to ``A + e 1^T - 1 e^T``.
+    bias : [n] in payoff units, the same in every round: it shifts the game to ``A + e 1^T - 1 e^T``. An implicit row
+        solves its step on the game as it is, and the error is added to what it found.
     noise : standard deviation in payoff units, drawn anew for each action and round.
     """
 
     bias: ArrayLike = 0.0
     noise: float = 0.0
     feedback: Feedback = field(default_factory=ExactPayoffs)
+
+    @property
+    def opponents(self) -> float:
+        """Noise of variance 1/3 is worth one opponent less, and the variances add up; a bias is no noise."""
+        variance = 3.0 * self.noise**2 + 1.0 / self.feedback.opponents
+        return 1.0 / variance if variance > 0.0 else math.inf
 
     def begin(self, payoffs: FloatArray, rng: np.random.Generator) -> Observer:
         """See :meth:`Feedback.begin`."""
@@ -299,6 +339,29 @@ def _draw(rng: np.random.Generator, log_policy: FloatArray, count: int) -> NDArr
     found = np.searchsorted((cumulative + rows).ravel(), rng.random((len(rows), count)) + rows, side="right")
     actions: NDArray[np.int64] = np.minimum(found - rows * n, n - 1).reshape(*log_policy.shape[:-1], count)
     return actions
+
+
+def _by_multiplicity(payoffs: FloatArray, drawn: NDArray[np.int64]) -> Callable[[Update, LogProbs], FloatArray]:
+    """The same regression on distinct opponents, weighted by how often each was drawn: smaller where K >= n."""
+    counts = (drawn[..., None] == np.arange(payoffs.shape[-1])).sum(axis=-2).astype(np.float64)
+    met = counts > 0.0
+    weights = np.log(np.where(met, counts, 1.0))
+    # Mean verdicts are not skew-symmetric; a matrix of payoffs for all runs is, and has no axes to take columns along.
+    columns = (
+        None if payoffs.ndim == 2 else np.broadcast_to(np.arange(payoffs.shape[-1]), drawn.shape[:-1] + met.shape[-1:])
+    )
+
+    def log_ratio(update: Update, log_probs: LogProbs) -> FloatArray:
+        target = regression_target(update, weights, log_probs, payoffs, mask=met, columns=columns)
+        return np.asarray(target.log_ratio)
+
+    return log_ratio
+
+
+def _mean_columns(against: FloatArray, drawn: NDArray[np.int64]) -> FloatArray:
+    """Mean verdicts [..., n, n] against each distinct opponent, from one column a draw [..., n, K]; 0 if not drawn."""
+    chosen = (drawn[..., None] == np.arange(against.shape[-2])).astype(np.float64)  # [..., K, n]
+    return np.asarray(against @ chosen / np.maximum(chosen.sum(axis=-2), 1.0)[..., None, :])
 
 
 def _columns(payoffs: FloatArray, drawn: NDArray[np.int64]) -> FloatArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from rebel_pref.preferences import FloatArray
 from rebel_pref.solvers.answer import Answer, Progress
 from rebel_pref.solvers.stopping import allowed_exploitability, fell_short, starting_policy
 
-__all__ = ["Averaging", "Variant", "regret_matching"]
+__all__ = ["Averaging", "Variant", "matched_policies", "regret_matching"]
 
 Variant = Literal["plain", "plus", "predictive_plus"]
 Averaging = Literal["uniform", "linear", "quadratic", "last"]
@@ -66,23 +66,13 @@ def regret_matching(
 
     Source: Hart and Mas-Colell 2000 (plain); Tammelin 2014 (plus); Farina, Kroer and Sandholm 2021 (predictive).
     """
-    if variant not in ("plain", "plus", "predictive_plus"):
-        raise ValueError(f"no variant is called {variant!r}; known variants: plain, plus, predictive_plus")
     if averaging not in _SHARES:
         raise ValueError(f"no averaging is called {averaging!r}; known ways: {', '.join(_SHARES)}")
     allowed = allowed_exploitability(game, tol, max_steps)
-    fallback = starting_policy(game, start)
-    regrets, prediction = np.zeros(len(game)), np.zeros(len(game))
+    played = matched_policies(game, variant, starting_policy(game, start))
     average, against_average = np.zeros(len(game)), np.zeros(len(game))
     share_of = _SHARES[averaging]
-    for step in range(1, max_steps + 1):
-        policy = _matched(regrets + prediction, fallback)
-        payoffs = game.payoffs_against(policy)
-        regrets += payoffs
-        if variant != "plain":
-            np.maximum(regrets, 0.0, out=regrets)
-        if variant == "predictive_plus":
-            prediction = payoffs
+    for step, (policy, payoffs) in zip(range(1, max_steps + 1), played, strict=False):
         share = share_of(step)
         average += share * (policy - average)
         against_average += share * (payoffs - against_average)
@@ -101,6 +91,31 @@ def regret_matching(
         max_steps,
         fell_short(f"{max_steps} matvecs", reached, allowed, advice),
     )
+
+
+def matched_policies(game: Game, variant: Variant, fallback: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """The policies pi_1, pi_2, ... of regret matching, each with its regrets ``A pi_t`` [n], without end.
+
+    Parameters
+    ----------
+    fallback : [n] probabilities, played where no action is regretted: in the first round, for one.
+    """
+    if variant not in ("plain", "plus", "predictive_plus"):
+        raise ValueError(f"no variant is called {variant!r}; known variants: plain, plus, predictive_plus")
+    return _matched_policies(game, variant, fallback)
+
+
+def _matched_policies(game: Game, variant: Variant, fallback: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+    regrets, prediction = np.zeros(len(game)), np.zeros(len(game))
+    while True:
+        policy = _matched(regrets + prediction, fallback)
+        payoffs = game.payoffs_against(policy)
+        yield policy, payoffs
+        regrets += payoffs
+        if variant != "plain":
+            np.maximum(regrets, 0.0, out=regrets)
+        if variant == "predictive_plus":
+            prediction = payoffs
 
 
 def _matched(regrets: FloatArray, fallback: FloatArray) -> FloatArray:

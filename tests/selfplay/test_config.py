@@ -53,6 +53,8 @@ def test_defaults_are_good():
         (algorithm("sppo", regularization=0.0, magnet="ema"), "sppo has no magnet in its row"),
         (algorithm("inpo", step_size=3.0, regularization=0.5), r"= 1.5 > 1 puts a negative weight"),
         (algorithm("online_ipo", step_size=3.0, regularization=0.5), "online_ipo steps by 1 / regularization = 2"),
+        (algorithm("magnetic_rebel", anneal_after=-1.0), "anneal_after must not be negative, got -1.0"),
+        (algorithm("online_ipo", step_size=2.0, regularization=0.5, anneal_after=5.0), "has nothing to lower"),
         (algorithm("magnetic_rebel", magnet="ema", magnet_rate=1.5), r"magnet rate must lie in \(0, 1\], got 1.5"),
         (algorithm("magnetic_rebel", magnet="reset", magnet_every=0), "reset every m >= 1 rounds, got 0"),
     ],

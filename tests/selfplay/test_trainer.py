@@ -204,18 +204,37 @@ def test_a_prompt_without_judgements_is_left_out(weights):
     assert not np.isnan(trainer.pools[1].payoffs).any()
 
 
-def exact_tabular(name, logits):
+def exact_tabular(name, logits, **algorithm):
     """All three words in the pool from the first round, uniform base, 400 inner steps: the target is met."""
     row = row_config(name)
     config = replace(
         row,
-        algorithm=replace(row.algorithm, step_size=3.0 * row.algorithm.step_size),
+        algorithm=replace(row.algorithm, step_size=3.0 * row.algorithm.step_size, **algorithm),
         sampling=SamplingConfig(prompts_per_round=1, completions_per_prompt=64),
         pool=PoolConfig(weights="exact", regressed=64, base="uniform", capacity=64),
         optimization=OptimizationConfig(inner_steps=400, learning_rate=0.005, final_share=1.0),
     )
     policy = TabularPolicy(WORDS.prompts, [one.labels for one in WORDS.games], logits=logits)
     return SelfPlayTrainer(policy, WORDS, WORDS.prompts, config, seed=0)
+
+
+def test_an_annealed_row_follows_the_numpy_dynamics():
+    """Step sizes 3, 3 / sqrt 2, 3 / sqrt 3 of magnetic_rebel: the trainer takes the row of its round.
+
+    A trainer that kept the first row would be off by .02 in the third round.
+    """
+    row = row_config("magnetic_rebel").algorithm
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.2]], dtype=torch.float64))
+    trainer = exact_tabular("magnetic_rebel", logits, anneal_after=1.0)
+    assert trainer.algorithm.at(2).step_size == pytest.approx(3.0 * row.step_size / np.sqrt(3.0), rel=1e-12)
+    falling = constant = initial_state([0.5, 0.3, 0.2])
+    for number in range(3):
+        trainer.round(number)
+        falling = step(trainer.algorithm, WORDS.games[0].payoff, falling)
+        constant = step(trainer.algorithm.at(0), WORDS.games[0].payoff, constant)
+    ours = torch.softmax(trainer.policy.logits.detach()[0], 0).numpy()
+    np.testing.assert_allclose(ours, np.exp(falling.current), atol=3e-3)
+    assert np.abs(ours - np.exp(constant.current)).max() > 0.01
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
