@@ -21,22 +21,33 @@ from rebel_pref.algorithms import (
     egpo,
     magnetic_rebel,
     nash_md,
+    optimistic_magnetic_rebel,
     optimistic_rebel,
     rebel,
 )
 from rebel_pref.games import PreferenceGame
-from rebel_pref.schedules import Schedule
+from rebel_pref.schedules import Schedule, annealed
 from rebel_pref.solvers import ExactPayoffs, Feedback, SampledOpponents, automatic_algorithm
 from rebel_pref.theory.checks import Check, Scale, at_most, noted
 from rebel_pref.theory.games import suite
 from rebel_pref.theory.study import FLOOR, Run, geometric_mean, play
 from rebel_pref.theory.style import colour, panels, save
 
-__all__ = ["DEFAULT", "LEVELS", "RIVALS", "Entry", "measure", "section"]
+__all__ = ["CANDIDATES", "DEFAULT", "LEVELS", "RIVALS", "Entry", "measure", "section"]
 
 DEFAULT = "default"
-BEFORE = "magnetic, EMA magnet"
-"""The default that was: constant numbers, explicit."""
+CANDIDATES: Mapping[str, tuple[str, Algorithm | Schedule]] = {
+    "moving magnet": ("eta = tau = .2, rate .02", magnetic_rebel(0.2, 0.2, magnet=EMAMagnet(0.02))),
+    "optimistic, moving magnet": (
+        "eta .5, tau .1, rate .05",
+        optimistic_magnetic_rebel(0.5, 0.1, magnet=EMAMagnet(0.05)),
+    ),
+    "falling tau": (
+        "eta .5 / sqrt t, tau 1 / sqrt t",
+        annealed(magnetic_rebel, step_size=0.5, regularization=1.0, step_power=0.5, regularization_power=0.5),
+    ),
+}
+"""What else might have become the default: rows that end at the winner itself, one setting each."""
 
 LEVELS: Mapping[str, Feedback] = {
     "K = 2": SampledOpponents(2),
@@ -61,7 +72,7 @@ _NAMES = {
     "magnetic_rebel": "fixed magnet",
     "nash_md": "Nash-MD",
     "egpo": "EGPO",
-    BEFORE: "magnetic, EMA magnet, constant",
+    **{name: name for name in CANDIDATES},
     DEFAULT: "default",
 }
 
@@ -94,7 +105,7 @@ def measure(
     settings: list[tuple[str, str, Algorithm | Schedule | None]] = [
         (row, setting, algorithm) for row, grid in RIVALS.items() for setting, algorithm in grid.items()
     ]
-    settings.append((BEFORE, "eta = tau = .2, rate .02", magnetic_rebel(0.2, 0.2, magnet=EMAMagnet(0.02))))
+    settings += [(name, setting, algorithm) for name, (setting, algorithm) in CANDIDATES.items()]
     settings.append((DEFAULT, "automatic", None))
     entries = []
     for row, setting, algorithm in settings:
@@ -196,8 +207,13 @@ def _draw(entries: list[Entry], levels: tuple[str, ...], rounds: tuple[int, ...]
     figure, axes = panels(
         1, 2, title=f"Last iterate over {len(entries[0].runs)} games, at equal judgements", width=4.6, height=3.6
     )
-    rows = (*RIVALS, BEFORE, DEFAULT)
-    shown = {"rebel": "rebel", BEFORE: "optimistic_magnetic_rebel", DEFAULT: "proximal_rebel"}
+    rows = (*RIVALS, *CANDIDATES, DEFAULT)
+    shown = {
+        "moving magnet": "optimistic_magnetic_rebel",
+        "optimistic, moving magnet": "inpo",
+        "falling tau": "comal",
+        DEFAULT: "proximal_rebel",
+    }
     noisy = "K = 8"
     for row in rows:
         best = [_best_settings([e for e in entries if e.level == level])[row] for level in levels]
