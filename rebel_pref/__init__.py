@@ -47,6 +47,8 @@ from rebel_pref.games import (
 from rebel_pref.games.files import load_game, save_game
 from rebel_pref.preferences import FunctionOracle, PreferenceOracle
 from rebel_pref.proximal import ProximalStep, proximal_step, regularized_equilibrium
+from rebel_pref.ranking import RankedItem, Ranking, rank
+from rebel_pref.response_ranking import rank_responses
 from rebel_pref.sampled_certificate import SampledCertificate
 from rebel_pref.schedules import Schedule, annealed
 from rebel_pref.solution import BatchSolution, ContextualSolution, Solution
@@ -94,6 +96,8 @@ __all__ = [
     "PreferenceGame",
     "PreferenceOracle",
     "ProximalStep",
+    "RankedItem",
+    "Ranking",
     "RegressionError",
     "RegretMatching",
     "ResetMagnet",
@@ -126,6 +130,8 @@ __all__ = [
     "optimistic_rebel",
     "proximal_rebel",
     "proximal_step",
+    "rank",
+    "rank_responses",
     "rebel",
     "regularized_equilibrium",
     "save_game",

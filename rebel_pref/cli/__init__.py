@@ -12,6 +12,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "solve": "minimax winner of a matrix game, from a CSV file or by name",
     "diagnose": "how intransitive a game is, and whether its comparisons show more than chance",
+    "rank": "a leaderboard from comparisons that does not assume an order, with intervals and a page",
     "train": "self-play fine-tuning of a language model, from a recipe or a YAML file",
     "evaluate": "how exploitable saved models are on a text game",
     "theory": "check every theorem that the library stands on, and draw it",
@@ -23,6 +24,7 @@ examples:
   rebel-pref solve rock-paper-scissors
   rebel-pref solve win_rates.csv --json
   rebel-pref diagnose votes.csv --bootstrap 1000
+  rebel-pref rank verdicts.csv --group prompt --html leaderboard.html
   rebel-pref train blotto --seed 1 --out runs/seed1
   rebel-pref evaluate runs/seed1/model --recipe blotto
 

@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
 from rebel_pref.cli.console import progress_bar
-from rebel_pref.cli.games import GAME_HELP, open_game
+from rebel_pref.cli.games import GAME_HELP, add_column_options, open_game
 from rebel_pref.cli.options import parsed
 from rebel_pref.diagnostics import Diagnosis, diagnose
 from rebel_pref.diagnostics.diagnosis import FLOWS
@@ -46,9 +46,10 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--flow", type=str, default="auto", metavar="NAME", help=f"what is decomposed, one of {', '.join(FLOWS)}"
     )
+    add_column_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the tables")
     arguments = parsed(parser, argv)
-    game = open_game(arguments.game)
+    game = open_game(arguments.game, arguments)
     with progress_bar("replicates") as update:
         diagnosis = diagnose(
             game,

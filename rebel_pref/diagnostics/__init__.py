@@ -3,6 +3,7 @@
 from rebel_pref.diagnostics.bradley_terry import ELO_PER_NAT, bias_reduced_bradley_terry, fit_bradley_terry
 from rebel_pref.diagnostics.choices import Choice, choices
 from rebel_pref.diagnostics.diagnosis import Diagnosis, diagnose
+from rebel_pref.diagnostics.grouped import PooledTriads, pooled_triads
 from rebel_pref.diagnostics.hodge import HodgeDecomposition, hodge_decomposition, log_odds_flow
 from rebel_pref.diagnostics.intervals import Interval, bootstrap_intervals
 from rebel_pref.diagnostics.nulls import NullTest, bradley_terry_tests, holm, transitive_tests
@@ -30,6 +31,7 @@ __all__ = [
     "HodgeDecomposition",
     "Interval",
     "NullTest",
+    "PooledTriads",
     "SampleSize",
     "StochasticTransitivity",
     "Tallies",
@@ -55,6 +57,7 @@ __all__ = [
     "holm",
     "log_odds_flow",
     "majority_signs",
+    "pooled_triads",
     "resolved_margin",
     "smith_actions",
     "stochastic_transitivity",

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from rebel_pref.diagnostics.bradley_terry import fit_bradley_terry
 from rebel_pref.diagnostics.choices import Choice, choices
+from rebel_pref.diagnostics.grouped import PooledTriads, pooled_triads
 from rebel_pref.diagnostics.hodge import HodgeDecomposition, hodge_decomposition, log_odds_flow
 from rebel_pref.diagnostics.intervals import Interval, bootstrap_intervals
 from rebel_pref.diagnostics.nulls import (
@@ -30,7 +31,7 @@ from rebel_pref.games import Comparisons, Game, PreferenceGame
 from rebel_pref.preferences import FloatArray
 from rebel_pref.solvers import solve
 
-__all__ = ["FLOWS", "Diagnosis", "diagnose"]
+__all__ = ["FLOWS", "Diagnosis", "dense_game", "diagnose"]
 
 FLOWS = ("auto", "log-odds", "payoff")
 _LARGEST = 4000
@@ -47,6 +48,7 @@ class Diagnosis:
     labels : n names.
     counted : the comparisons, or None for a game whose payoffs are exact.
     triads, hodge, spectrum, solutions, transitivity, choices : the sections.
+    grouped_triads : triads inside each group of comparisons (prompt, voter, ...), or None without groups.
     bradley_terry : scores in nats [n], mean 0, or None where payoffs are no win rates.
     tests : null tests; empty where there is nothing to test.
     tested_cycle : the cycle whose weakest link has the most evidence; empty without counts or cycles.
@@ -60,6 +62,7 @@ class Diagnosis:
     labels: tuple[str, ...]
     counted: Counted | None
     triads: Triads
+    grouped_triads: PooledTriads | None
     hodge: HodgeDecomposition
     spectrum: DiscSpectrum
     solutions: TournamentSolutions
@@ -121,7 +124,7 @@ def diagnose(
     >>> diagnose(rock_paper_scissors()).triads.cyclic
     1
     """
-    game = _game(subject)
+    game = dense_game(subject)
     if not 0.0 < level < 1.0:
         raise ValueError(f"expected a level between 0 and 1, got {level}")
     # Holm multiplies the smallest of three p-values by 3; the rounding of 1 - level must not cost a replicate.
@@ -163,6 +166,7 @@ def diagnose(
         labels=tuple(game.labels),
         counted=None if tallies is None else counted(tallies),
         triads=found_triads,
+        grouped_triads=_grouped(game.comparisons),
         hodge=hodge,
         spectrum=disc_spectrum(skew, hodge.cyclic_flow),
         solutions=solutions,
@@ -224,8 +228,14 @@ def _is_game(subject: object) -> TypeGuard[Game]:
     return hasattr(subject, "among") and hasattr(subject, "labels")
 
 
-def _game(subject: Game | Comparisons | ArrayLike) -> PreferenceGame:
-    """The dense game that `subject` is or stands for."""
+def dense_game(subject: Game | Comparisons | ArrayLike) -> PreferenceGame:
+    """The dense game that `subject` is or stands for; a matrix [n, n] holds win counts.
+
+    Raises
+    ------
+    ValueError
+        For what is none of these, or more than 4000 actions.
+    """
     if isinstance(subject, Comparisons):
         size = len(subject.labels)
     elif _is_game(subject):
@@ -271,6 +281,10 @@ def _flow(game: PreferenceGame, tallies: Tallies | None, flow: str) -> tuple[str
             "ask for flow='payoff'"
         )
     return name, 2.0 * np.arctanh(game.payoff), weights
+
+
+def _grouped(comparisons: Comparisons | None) -> PooledTriads | None:
+    return None if comparisons is None or comparisons.cluster is None else pooled_triads(comparisons)
 
 
 def _win_rates(payoffs: FloatArray) -> FloatArray:

@@ -111,6 +111,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
             "consistency": diagnosis.triads.consistency,
             "strongest": [vars(cycle) for cycle in diagnosis.triads.strongest],
         },
+        "grouped_triads": None if diagnosis.grouped_triads is None else vars(diagnosis.grouped_triads),
         "hodge": {
             "flow": hodge.flow,
             "total": hodge.total,
@@ -187,6 +188,15 @@ def _triad_rows(diagnosis: Diagnosis) -> list[tuple[str, str]]:
         interval = _range(diagnosis, "share of decided triads", percent=True)
         rows.append(("share", f"{100 * found.share:.2f} %{interval}; fair coins make 25 %"))
     rows.append(("consistency (zeta)", f"{found.consistency:.4f}{_range(diagnosis, 'consistency')}"))
+    grouped = diagnosis.grouped_triads
+    if grouped is not None and grouped.decided:
+        rows.append(
+            (
+                "inside one cluster",
+                f"{grouped.cyclic} of {grouped.decided} decided cyclic ({100 * grouped.share:.2f} %), added up over "
+                f"{grouped.with_triads} of {grouped.groups} clusters",
+            )
+        )
     for test in diagnosis.tests:
         if test.statistic == "cyclic triads":
             rows.append(("beyond chance", f"{test.observed - test.null_mean:+.1f}, of Bradley-Terry's own noise"))

@@ -222,7 +222,8 @@ def test_passes_are_split_without_changing_the_result():
         split = policy.log_probs(rollouts)
     assert once == 2  # The prompts, then the responses.
     assert len(passes) - once == 6 + 5  # One response is the end of sequence alone.
-    torch.testing.assert_close(whole, split, atol=2e-6, rtol=0)
+    # Other shapes add up in another order: a few units in the last place of float32, 6e-8 each, of sums of some nats.
+    torch.testing.assert_close(whole, split, atol=2e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rebel_pref.games.factored import FactoredGame
 from rebel_pref.games.files.arrays import read_npy, read_npz, write_npz
+from rebel_pref.games.files.columns import Columns
 from rebel_pref.games.files.matrices import game_from_matrix, write_csv
 from rebel_pref.games.files.nfg import read_nfg, write_nfg
 from rebel_pref.games.files.pair_table import read_pair_table
@@ -17,10 +18,15 @@ from rebel_pref.games.files.text import format_of, numbered_lines, read_text, re
 from rebel_pref.games.frames import Frame, matrix_of_frame
 from rebel_pref.games.game import PreferenceGame
 
-__all__ = ["load_game", "save_game"]
+__all__ = ["Columns", "load_game", "save_game"]
 
 
-def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> PreferenceGame | FactoredGame:
+_FOUND = Columns()
+
+
+def load_game(
+    source: str | Path | Frame, *, cluster: str | None = "auto", columns: Columns = _FOUND
+) -> PreferenceGame | FactoredGame:
     """Read a game from a file or from a pandas DataFrame.
 
     ==================  ==============================================================================================
@@ -30,7 +36,8 @@ def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> Pr
     comparison rows     ``.csv``, ``.tsv``, ``.jsonl``, ``.json`` or a frame with columns ``winner`` and ``loser``
                         (and perhaps ``tie``); or two names (``model_a`` and ``model_b``, ``left`` and ``right``,
                         ...) with ``winner`` or with tallies ``wins``, ``losses``, ``ties``. A tie is half a win for
-                        each. ``count`` or ``weight`` multiplies a row.
+                        each. ``count`` or ``weight`` multiplies a row. JSON objects laid out as PandaLM's human test
+                        set (``cmp_key``, ``annotator1``, ...) are one row a verdict.
     ``.npz``            one of ``payoffs``, ``preferences``, ``counts``; or the factors ``left``, ``right`` and
                         perhaps ``scores``; or what :func:`save_game` wrote. ``labels`` if they have names.
     PrefLib ballots     ``.soc``, ``.soi``, ``.toc``, ``.toi``; who is not ranked lost to who is.
@@ -46,6 +53,7 @@ def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> Pr
     cluster : for comparison rows, the column whose rows belong together (see :class:`Comparisons`). "auto" takes the
         first of cluster, ballot, voter, annotator, worker, rater, user, prompt, question_id that is there and
         holds more than one value; None takes every row as independent.
+    columns : for comparison rows, the columns of the two items and of the verdict where their names are not known.
 
     Returns
     -------
@@ -58,16 +66,19 @@ def load_game(source: str | Path | Frame, *, cluster: str | None = "auto") -> Pr
         For a malformed file, with its name and the line number, or what is no symmetric zero-sum game.
     """
     if isinstance(source, Frame):
-        return _from_frame(source, cluster)
+        return _from_frame(source, cluster, columns)
     path = Path(source)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; expected the file of one game")
     try:
-        game = _from_file(path, cluster)
-        if cluster not in ("auto", None) and (isinstance(game, FactoredGame) or game.comparisons is None):
-            raise ValueError(f"cluster={cluster!r} is for comparison rows; this file holds none")
+        game = _from_file(path, cluster, columns)
+        if isinstance(game, FactoredGame) or game.comparisons is None:
+            if cluster not in ("auto", None):
+                raise ValueError(f"cluster={cluster!r} is for comparison rows; this file holds none")
+            if columns != _FOUND:
+                raise ValueError(f"{columns} is for comparison rows; this file holds none")
         return game
     except ValueError as error:
         # A reader that knows the line has named the file already.
@@ -99,7 +110,7 @@ def save_game(game: PreferenceGame | FactoredGame, path: str | Path) -> None:
 _PREFLIB = (".soc", ".soi", ".toc", ".toi")
 
 
-def _from_file(path: Path, cluster: str | None) -> PreferenceGame | FactoredGame:
+def _from_file(path: Path, cluster: str | None, columns: Columns) -> PreferenceGame | FactoredGame:
     suffix = format_of(path)
     if suffix == ".npy":
         return read_npy(path)
@@ -114,12 +125,14 @@ def _from_file(path: Path, cluster: str | None) -> PreferenceGame | FactoredGame
     if opening.startswith("("):
         return read_pair_table(path, numbered_lines(text))
     if suffix in (".jsonl", ".ndjson", ".json") or opening.startswith(("{", "[")):
-        return PreferenceGame.from_comparisons(tally(json_rows(path, text, cluster), cluster))
-    return read_table(path, text, cluster)
+        return PreferenceGame.from_comparisons(tally(json_rows(path, text, cluster, columns), cluster))
+    return read_table(path, text, cluster, columns)
 
 
-def _from_frame(frame: Frame, cluster: str | None) -> PreferenceGame:
-    names: Sequence[str] = [str(column).strip().lower() for column in frame.columns]
+def _from_frame(frame: Frame, cluster: str | None, columns: Columns) -> PreferenceGame:
+    names: Sequence[str] = columns.canonical([str(column).strip().lower() for column in frame.columns], "the frame")
     if has_comparisons(names):
-        return PreferenceGame.from_comparisons(tally(frame_rows(frame, cluster), cluster))
+        return PreferenceGame.from_comparisons(tally(frame_rows(frame, cluster, columns), cluster))
+    if columns != _FOUND:
+        raise ValueError(f"no comparison can be read from the columns {', '.join(map(str, frame.columns))}")
     return game_from_matrix(*matrix_of_frame(frame))

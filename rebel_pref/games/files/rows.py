@@ -12,35 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rebel_pref.games.comparisons import Comparisons
+from rebel_pref.games.files.columns import PAIRS, TALLIES, Columns
+from rebel_pref.games.files.pandalm import expanded, is_pandalm
 from rebel_pref.games.files.text import numbered_lines
 from rebel_pref.games.frames import Frame
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["Rows", "frame_rows", "has_comparisons", "json_rows", "tally"]
 
-_PAIRS = (
-    ("model_a", "model_b"),
-    ("item_a", "item_b"),
-    ("player_a", "player_b"),
-    ("option_a", "option_b"),
-    ("left", "right"),
-    ("first", "second"),
-    ("a", "b"),
-    ("x", "y"),
-    ("model_x", "model_y"),
-    ("model_1", "model_2"),
-    ("player1", "player2"),
-)
-_TALLIES = (
-    ("wins", "losses", "ties"),
-    ("wins_a", "wins_b", "ties"),
-    ("winner_model_a", "winner_model_b", "winner_tie"),
-)
 _CLUSTERS = ("cluster", "ballot", "voter", "annotator", "worker", "rater", "user", "prompt", "question_id")
 _WEIGHTS = ("count", "weight")
 _TIES = frozenset(("tie", "tie (bothbad)", "both_bad", "bothbad", "both", "draw", "equal"))
-_SIDES = tuple(frozenset(pair[side] for pair in _PAIRS) for side in (0, 1))
-_USED = {name for names in (*_PAIRS, *_TALLIES, _CLUSTERS, _WEIGHTS) for name in names} | {"winner", "loser", "tie"}
+_SIDES = tuple(frozenset(pair[side] for pair in PAIRS) for side in (0, 1))
+_USED = {name for names in (*PAIRS, *TALLIES, _CLUSTERS, _WEIGHTS) for name in names} | {"winner", "loser", "tie"}
+
+
+_FOUND = Columns()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +39,14 @@ class Rows:
     source : the file, for messages.
     unit, numbers : a row is "`unit` `numbers[row]`" of the source.
     columns : cells [rows] by the column's name in lower case; "" where there is no value.
+    sides : two more words, lower case, by which a verdict may call the first and the second item.
     """
 
     source: str
     unit: str
     numbers: Sequence[int]
     columns: Mapping[str, Sequence[str]]
+    sides: tuple[str, str] = ("first", "second")
 
     def fault(self, row: int, message: str) -> ValueError:
         """The error to raise about a row."""
@@ -67,7 +56,7 @@ class Rows:
 def has_comparisons(names: Sequence[str]) -> bool:
     """Whether columns of these names (lower case) hold comparisons."""
     present = set(names)
-    named = _among(_PAIRS, present) is not None
+    named = _among(PAIRS, present) is not None
     return {"winner", "loser"} <= present or (named and ("winner" in present or _tallies(present) is not None))
 
 
@@ -76,7 +65,8 @@ def tally(rows: Rows, cluster: str | None) -> Comparisons:
 
     ``winner`` and ``loser`` name two items, who tied if ``tie`` (or ``ties``) is true. With two named items, ``winner``
     is one of these names, or else the name of its column (``model_a``), "a" or "b", "left" or "right", or a tie:
-    "tie", "tie (bothbad)", "both_bad", "draw", "equal". Tallies are how often the first item won, lost and neither.
+    "tie", "tie (bothbad)", "both_bad", "draw", "equal". Where the column holds a 2, the numbers 1, 2 and 0 are the
+    first item, the second and a tie. Tallies are how often the first item won, lost and neither.
 
     Parameters
     ----------
@@ -91,7 +81,7 @@ def tally(rows: Rows, cluster: str | None) -> Comparisons:
     columns = rows.columns
     present = set(columns)
     clusters = _clusters(rows, cluster)
-    pair = _among(_PAIRS, present)
+    pair = _among(PAIRS, present)
     if {"winner", "loser"} <= present:
         first, second = columns["winner"], columns["loser"]
         outcomes = _ties(rows)
@@ -117,8 +107,11 @@ def tally(rows: Rows, cluster: str | None) -> Comparisons:
     return Comparisons(labels, codes[::2], codes[1::2], wins, losses, ties, clusters)
 
 
-def json_rows(path: Path, text: str, cluster: str | None) -> Rows:
+def json_rows(path: Path, text: str, cluster: str | None, named: Columns = _FOUND) -> Rows:
     """Rows from JSON objects: one a line, or all in one array.
+
+    Objects of the layout of PandaLM's human test set, which hold the verdicts of several annotators each, become one
+    row a verdict (:mod:`rebel_pref.games.files.pandalm`).
 
     Raises
     ------
@@ -136,23 +129,28 @@ def json_rows(path: Path, text: str, cluster: str | None) -> Rows:
     for number, record in records:
         if not isinstance(record, dict):
             raise ValueError(f"{path}, {unit} {number}: expected a JSON object, got {str(record)[:40]!r}")
-    keys = {str(key).lower(): key for key in records[0][1]}
+    if named == _FOUND and is_pandalm(records[0][1]):
+        records = expanded(f"{path}, {unit}", records)
+    present = {str(key).strip().lower(): key for key in records[0][1]}
+    keys = dict(zip(named.canonical(list(present), str(path)), present.values(), strict=True))
     if not has_comparisons(list(keys)):
         raise ValueError(
             f"{path}, {unit} {records[0][0]}: expected the keys winner and loser, or two names and a verdict such as "
-            f"model_a, model_b and winner; got {', '.join(keys)}"
+            f"model_a, model_b and winner; got {', '.join(present)}; name them with Columns (--first, --second, "
+            "--winner)"
         )
     columns = {
         name: [_text(record.get(key)) for _, record in records] for name, key in keys.items() if _used(name, cluster)
     }
-    return Rows(str(path), unit, [number for number, _ in records], columns)
+    return Rows(str(path), unit, [number for number, _ in records], columns, named.sides)
 
 
-def frame_rows(frame: Frame, cluster: str | None) -> Rows:
+def frame_rows(frame: Frame, cluster: str | None, named: Columns = _FOUND) -> Rows:
     """Rows of a DataFrame, counted from 0."""
-    names = {str(column).strip().lower(): column for column in frame.columns}
+    present = {str(column).strip().lower(): column for column in frame.columns}
+    names = dict(zip(named.canonical(list(present), "the frame"), present.values(), strict=True))
     columns = {name: [_text(cell) for cell in frame[key]] for name, key in names.items() if _used(name, cluster)}
-    return Rows("the frame", "row", range(len(next(iter(columns.values())))), columns)
+    return Rows("the frame", "row", range(len(next(iter(columns.values())))), columns, named.sides)
 
 
 def _used(name: str, cluster: str | None) -> bool:
@@ -178,7 +176,7 @@ def _among(options: Sequence[tuple[str, str]], present: set[str]) -> tuple[str, 
 
 
 def _tallies(present: set[str]) -> tuple[str, str, str] | None:
-    return next((names for names in _TALLIES if present.issuperset(names[:2])), None)
+    return next((names for names in TALLIES if present.issuperset(names[:2])), None)
 
 
 def _numbers(rows: Rows, name: str) -> FloatArray:
@@ -199,13 +197,19 @@ def _ties(rows: Rows) -> FloatArray:
 def _verdicts(rows: Rows, first: Sequence[str], second: Sequence[str]) -> FloatArray:
     """Wins, losses and ties [3, m] of rows that name two items and say who won."""
     outcomes = np.zeros((3, len(first)))
+    # Without a 2, the numbers 0 and 1 may be places counted from 0, or a win and a loss: not understood.
+    numbered = "2" in rows.columns["winner"]
     for row, verdict in enumerate(rows.columns["winner"]):
         word = verdict.lower()
         # Names come first: an item may be called "a", whatever its side.
         if verdict in (first[row], second[row]):
             outcome = int(verdict == second[row])
+        elif word in rows.sides:
+            outcome = rows.sides.index(word)
         elif word in _SIDES[0] | _SIDES[1]:
             outcome = int(word in _SIDES[1])
+        elif numbered and word in ("0", "1", "2"):
+            outcome = (2, 0, 1)[int(word)]
         elif word in _TIES:
             outcome = 2
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rebel_pref.games.files.columns import Columns
 from rebel_pref.games.files.matrices import game_from_matrix
 from rebel_pref.games.files.rows import Rows, has_comparisons, tally
 from rebel_pref.games.files.text import format_of
@@ -22,7 +23,7 @@ Line = tuple[int, list[str]]
 _BLANK = ("", "-", "na", "n/a")
 
 
-def read_table(path: Path, text: str, cluster: str | None) -> PreferenceGame:
+def read_table(path: Path, text: str, cluster: str | None, given: Columns) -> PreferenceGame:
     """Comparison rows if the header names their columns, else a matrix.
 
     Cells are separated by commas; tabs in ``.tsv`` files; in others tabs, semicolons or blanks where the first line
@@ -38,13 +39,16 @@ def read_table(path: Path, text: str, cluster: str | None) -> PreferenceGame:
     if not lines:
         raise ValueError(f"{path}: the file is empty; expected a square matrix of numbers, or comparison rows")
     _, first = lines[0]
+    if given != Columns():
+        return PreferenceGame.from_comparisons(tally(_rows(path, lines, given), cluster))
     if has_comparisons([cell.lower() for cell in first]) and first[1:] != [cells[0] for _, cells in lines[1:]]:
-        return PreferenceGame.from_comparisons(tally(_rows(path, lines), cluster))
+        return PreferenceGame.from_comparisons(tally(_rows(path, lines, given), cluster))
     header = lines.pop(0) if _is_header(lines) else None
     if header is not None and lines and len(lines[0][1]) - len(lines) not in (0, 1):
         raise ValueError(
             f"{path}, line {header[0]}: {len(lines)} rows of {len(lines[0][1])} columns ({', '.join(header[1])}); "
-            "expected a square matrix, or comparison rows with columns such as winner,loser or model_a,model_b,winner"
+            "expected a square matrix, or comparison rows with columns such as winner,loser or model_a,model_b,winner "
+            "(name other columns with Columns: --first, --second, --winner)"
         )
     labels, matrix = _body(path, lines, bare=header is None)
     if header is not None:
@@ -72,15 +76,21 @@ def _cells(path: Path, text: str) -> list[Line]:
     return [(line, row) for line, row in rows if any(row)]
 
 
-def _rows(path: Path, lines: list[Line]) -> Rows:
-    names = [cell.lower() for cell in lines[0][1]]
+def _rows(path: Path, lines: list[Line], given: Columns) -> Rows:
+    names = given.canonical([cell.lower() for cell in lines[0][1]], f"{path}, line {lines[0][0]}")
+    if not has_comparisons(names):
+        raise ValueError(
+            f"{path}, line {lines[0][0]}: no comparison can be read from the columns {', '.join(lines[0][1])}; name "
+            "the two items and the verdict (--first, --second, --winner)"
+        )
     if len(lines) == 1:
         raise ValueError(f"{path}, line {lines[0][0]}: the header is all there is; expected comparison rows below it")
     for line, cells in lines[1:]:
         if len(cells) != len(names):
             raise ValueError(f"{path}, line {line}: expected {len(names)} cells ({', '.join(names)}), got {len(cells)}")
     columns = zip(*(cells for _, cells in lines[1:]), strict=True)
-    return Rows(str(path), "line", [line for line, _ in lines[1:]], dict(zip(names, columns, strict=False)))
+    by_name = dict(zip(names, columns, strict=False))
+    return Rows(str(path), "line", [line for line, _ in lines[1:]], by_name, given.sides)
 
 
 def _is_header(lines: list[Line]) -> bool:
