@@ -22,6 +22,9 @@ LLM = [
     "matplotlib>=3.9",  # figures of a run
     "jinja2>=3.1",  # report.html
 ]
+# Language models behind an OpenAI-compatible endpoint, as judges. httpx2 is the maintained continuation of httpx, and
+# what transformers brings along anyway.
+JUDGES = ["httpx2>=2.0", "tenacity>=9.0"]
 # What the benchmarks compare with. pref_voting is compared too, but asks for a numba that the pinned NumPy is too
 # new for, so it is installed without its requirements: see `make bench`.
 BENCH = [
@@ -51,11 +54,17 @@ setup(
     extras_require={
         "llm": LLM,
         "tensorboard": ["tensorboard>=2.18"],
-        "figures": ["matplotlib>=3.9"],  # rebel-pref solve --figure
+        "figures": ["matplotlib>=3.9", "jinja2>=3.1"],  # rebel-pref solve --figure, rank --html
         "fast": ["numba>=0.61"],  # compiled pivoting for small games and batches
         "exact": ["python-flint>=0.7"],  # rational linear algebra for exact=True
+        "judges": JUDGES,
+        "data": ["datasets>=4.0"],  # comparisons from Parquet and from folders of datasets
+        "lora": ["peft>=0.21"],  # model.add_adapter(peft.LoraConfig(...)) on any model here
         "bench": BENCH,
         "dev": [
+            *JUDGES,
+            "peft>=0.21",
+            "datasets>=4.0",
             "pytest>=8",
             "pytest-xdist>=3.6",  # the suite on both cores
             "hypothesis>=6.100",

@@ -5,6 +5,7 @@ skew-symmetric to the last bit, and K responses cost K encodes.
 """
 
 from preference_models.bradley_terry import BradleyTerryConfig, BradleyTerryModel
+from preference_models.calibration import Calibration, fit_temperature
 from preference_models.comparisons import (
     Comparisons,
     ask,
@@ -13,36 +14,72 @@ from preference_models.comparisons import (
     perturb,
     split_held_out_pairs,
 )
+from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel, PositionBias
+from preference_models.data import load_comparisons
+from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
+from preference_models.evaluation import EvaluationReport, evaluate
 from preference_models.heads import ResponseEmbeddings, pair_logits, preference_logits
 from preference_models.hybrid import HybridPreferenceConfig, HybridPreferenceModel
+from preference_models.losses import logistic_loss
+from preference_models.majority import MajorityPreferenceConfig, MajorityPreferenceModel, majority_of
+from preference_models.selection import Selection, choose_discs
 from preference_models.serving import PreferenceModel
-from preference_models.small import small_backbone, small_bradley_terry_model, small_hybrid_model
+from preference_models.small import (
+    small_backbone,
+    small_bradley_terry_model,
+    small_cross_encoder_model,
+    small_disc_model,
+    small_hybrid_model,
+    small_majority_model,
+)
+from preference_models.splits import split_held_out
+from preference_models.tabular import TabularPreferenceModel
 from preference_models.text import TextBatch, character_tokenizer, tokenize
-from preference_models.training import FitConfig, FitReport, fit_preference_model, logistic_loss
+from preference_models.training import FitConfig, FitReport, fit_preference_model
 
 __all__ = [
     "BradleyTerryConfig",
     "BradleyTerryModel",
+    "Calibration",
     "Comparisons",
+    "CrossEncoderPreferenceConfig",
+    "CrossEncoderPreferenceModel",
+    "DiscPreferenceConfig",
+    "DiscPreferenceModel",
+    "EvaluationReport",
     "FitConfig",
     "FitReport",
     "HybridPreferenceConfig",
     "HybridPreferenceModel",
+    "MajorityPreferenceConfig",
+    "MajorityPreferenceModel",
+    "PositionBias",
     "PreferenceModel",
     "ResponseEmbeddings",
+    "Selection",
+    "TabularPreferenceModel",
     "TextBatch",
     "ask",
     "character_tokenizer",
+    "choose_discs",
     "draw_comparisons",
     "draw_votes",
+    "evaluate",
     "fit_preference_model",
+    "fit_temperature",
+    "load_comparisons",
     "logistic_loss",
+    "majority_of",
     "pair_logits",
     "perturb",
     "preference_logits",
     "small_backbone",
     "small_bradley_terry_model",
+    "small_cross_encoder_model",
+    "small_disc_model",
     "small_hybrid_model",
+    "small_majority_model",
+    "split_held_out",
     "split_held_out_pairs",
     "tokenize",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,11 +11,45 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from preference_models.comparisons import Comparisons
-from preference_models.heads import ResponseEmbeddings, pair_logits
+from preference_models.heads import pair_logits
 from preference_models.serving import PreferenceModel, evaluating, max_length, model_device, require_tokenizer
 from preference_models.text import tokenize
 
-__all__ = ["TokenizedComparisons", "prompt_batches"]
+__all__ = ["PairReader", "PreparedComparisons", "ReadComparisons", "TokenizedComparisons", "prepare", "prompt_batches"]
+
+
+class PairReader(Protocol):
+    """A model that reads both responses at once (a cross-encoder), and so embeds none."""
+
+    def compare(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> Tensor:
+        """Logits [P] that `first` beats `second`, row by row, with gradients."""
+        ...
+
+
+class PreparedComparisons(Protocol):
+    """What fitting needs of N comparisons, whatever kind of model reads them.
+
+    Attributes
+    ----------
+    outcome, weight : float32 [N], on the model's device.
+    prompt : NumPy int64 [N], the prompt of each comparison.
+    """
+
+    outcome: Tensor
+    weight: Tensor
+    prompt: NDArray[np.int64]
+
+    def pair_logits(self, model: Any, rows: Tensor) -> tuple[Any, Tensor]:
+        """Embeddings of the distinct responses in comparisons `rows` [P] (None if there are none); logits [P]."""
+        ...
+
+    def logits(self, model: Any, *, batch_size: int = 256) -> Tensor:
+        """Logits [N] of all comparisons, without gradients and in evaluation mode."""
+        ...
+
+    def shares(self, rows: Tensor, rank: int, world: int) -> Tensor | None:
+        """What each response of ``rows[rank::world]`` counts in a mean over those of `rows`; None without any."""
+        ...
 
 
 class TokenizedComparisons:
@@ -46,7 +81,7 @@ class TokenizedComparisons:
         self.weight = torch.tensor(comparisons.weight, dtype=torch.float32, device=device)
         self.prompt: NDArray[np.int64] = np.array([prompts[prompt] for prompt in comparisons.prompts])
 
-    def pair_logits(self, model: PreferenceModel, rows: Tensor) -> tuple[ResponseEmbeddings, Tensor]:
+    def pair_logits(self, model: PreferenceModel, rows: Tensor) -> tuple[Any, Tensor]:
         """Embeddings of the distinct responses that comparisons `rows` [P] mention, and the logits [P]."""
         count = len(rows)
         needed, place = torch.unique(torch.cat([self.first[rows], self.second[rows]]), return_inverse=True)
@@ -57,17 +92,61 @@ class TokenizedComparisons:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         with evaluating(model):
             rows = torch.arange(len(self.responses), device=self.prompt_of.device)
-            parts = [self._encode(model, chunk) for chunk in torch.split(rows, batch_size)]
-            embeddings = ResponseEmbeddings(
-                torch.cat([part.scores for part in parts]),
-                torch.cat([part.left for part in parts]),
-                torch.cat([part.right for part in parts]),
-            )
-            return pair_logits(embeddings, self.first, self.second)
+            first, *rest = [self._encode(model, chunk) for chunk in torch.split(rows, batch_size)]
+            return pair_logits(first.concatenate(rest), self.first, self.second)
 
-    def _encode(self, model: PreferenceModel, rows: Tensor) -> ResponseEmbeddings:
+    def shares(self, rows: Tensor, rank: int, world: int) -> Tensor | None:
+        """See :class:`PreparedComparisons`; a response that several processes read is shared between them."""
+        readers = torch.zeros(len(self.responses), device=rows.device)
+        for other in range(world):
+            part = rows[other::world]
+            readers[torch.unique(torch.cat([self.first[part], self.second[part]]))] += 1
+        part = rows[rank::world]
+        needed = torch.unique(torch.cat([self.first[part], self.second[part]]))
+        return 1 / (readers[needed] * (readers > 0).sum())
+
+    def _encode(self, model: PreferenceModel, rows: Tensor) -> Any:
         asked, prompt_of = torch.unique(self.prompt_of[rows], return_inverse=True)
         return model.encode(self.responses.select(rows), self.prompts.select(asked), prompt_of)
+
+
+class ReadComparisons:
+    """N comparisons for a model that reads both responses at once: nothing can be kept, each pair is read anew."""
+
+    def __init__(self, model: PairReader, comparisons: Comparisons) -> None:
+        device = model_device(model)  # type: ignore[arg-type]
+        self.comparisons = comparisons
+        self.outcome = torch.tensor(comparisons.outcome, dtype=torch.float32, device=device)
+        self.weight = torch.tensor(comparisons.weight, dtype=torch.float32, device=device)
+        index = {prompt: row for row, prompt in enumerate(dict.fromkeys(comparisons.prompts))}
+        self.prompt: NDArray[np.int64] = np.array([index[prompt] for prompt in comparisons.prompts])
+
+    def pair_logits(self, model: PairReader, rows: Tensor) -> tuple[None, Tensor]:
+        """No embeddings, and the logits [P]."""
+        data, index = self.comparisons, rows.tolist()
+        return None, model.compare(
+            [data.prompts[i] for i in index], [data.first[i] for i in index], [data.second[i] for i in index]
+        )
+
+    def logits(self, model: PairReader, *, batch_size: int = 256) -> Tensor:
+        """Logits [N] of all comparisons, without gradients and in evaluation mode."""
+        with evaluating(model):  # type: ignore[arg-type]
+            rows = torch.arange(len(self.comparisons))
+            return torch.cat([self.pair_logits(model, part)[1] for part in torch.split(rows, batch_size)])
+
+    def shares(self, rows: Tensor, rank: int, world: int) -> Tensor | None:
+        """Nothing is embedded, so nothing is shared."""
+        del rows, rank, world
+        return None
+
+
+def prepare(model: Any, comparisons: Comparisons) -> PreparedComparisons:
+    """Comparisons for a model that embeds responses, or for one that reads pairs."""
+    if hasattr(model, "encode"):
+        return TokenizedComparisons(model, comparisons)
+    if hasattr(model, "compare"):
+        return ReadComparisons(model, comparisons)
+    raise TypeError(f"expected a model with encode(...) or compare(...), got {type(model).__name__}")
 
 
 def prompt_batches(
@@ -82,7 +161,9 @@ def prompt_batches(
     ----------
     prompt : int64 [N], the prompt of each row.
     """
-    members = [np.flatnonzero(prompt == b) for b in np.unique(prompt)]
+    # One stable sort rather than a scan a prompt: data of one pair a prompt has as many prompts as rows.
+    _, counts = np.unique(prompt, return_counts=True)
+    members = np.split(np.argsort(prompt, kind="stable"), np.cumsum(counts)[:-1])
     while True:
         groups = []
         for rows in members:

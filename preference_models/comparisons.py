@@ -25,6 +25,8 @@ class Comparisons:
     prompts, first, second : N strings each; `first` and `second` answer the prompt of their row.
     outcome : float64 [N] in [0, 1], how often the first won: 1 win, 0 loss, 1/2 tie, or a share of votes.
     weight : float64 [N], positive; how many votes a row stands for. None means 1 each.
+    group : N strings, or None: rows of one group (an annotator, a conversation) are not independent, and intervals
+        are drawn by group; without groups, by prompt.
     """
 
     prompts: tuple[str, ...]
@@ -32,6 +34,7 @@ class Comparisons:
     second: tuple[str, ...]
     outcome: FloatArray
     weight: FloatArray | None = None
+    group: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.prompts)
@@ -43,6 +46,10 @@ class Comparisons:
         # A frozen dataclass sets its own fields this way; what the caller passed is not written to.
         for name in ("prompts", "first", "second"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.group is not None:
+            object.__setattr__(self, "group", tuple(self.group))
+            if len(self.group) != count:
+                raise ValueError(f"expected one group a comparison, got {len(self.group)} for {count}")
         outcome = np.array(self.outcome, dtype=np.float64)
         weight = np.ones(count) if self.weight is None else np.array(self.weight, dtype=np.float64)
         for name, values in (("outcome", outcome), ("weight", weight)):
@@ -64,7 +71,7 @@ class Comparisons:
 
     @classmethod
     def join(cls, *parts: Comparisons) -> Comparisons:
-        """All rows of `parts`, in order."""
+        """All rows of `parts`, in order. Groups are kept if every part has them."""
         if not parts:
             raise ValueError("expected at least one set of comparisons to join, got none")
         return cls(
@@ -73,6 +80,9 @@ class Comparisons:
             tuple(text for part in parts for text in part.second),
             np.concatenate([part.outcome for part in parts]),
             np.concatenate([part.weight for part in parts if part.weight is not None]),
+            None
+            if any(part.group is None for part in parts)
+            else tuple(name for part in parts for name in part.group or ()),
         )
 
     def select(self, rows: ArrayLike) -> Comparisons:
@@ -85,6 +95,7 @@ class Comparisons:
             tuple(self.second[i] for i in index),
             self.outcome[index],
             self.weight[index],
+            None if self.group is None else tuple(self.group[i] for i in index),
         )
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from transformers import BertConfig, PreTrainedTokenizerFast
 
+from preference_models.base import PairwiseConfig, PairwiseModel
 from preference_models.bradley_terry import BradleyTerryConfig, BradleyTerryModel
+from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel
+from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.hybrid import HybridPreferenceConfig, HybridPreferenceModel
+from preference_models.majority import MajorityPreferenceConfig, MajorityPreferenceModel
 from preference_models.text import character_tokenizer
 
-__all__ = ["small_backbone", "small_bradley_terry_model", "small_hybrid_model"]
+__all__ = [
+    "small_backbone",
+    "small_bradley_terry_model",
+    "small_cross_encoder_model",
+    "small_disc_model",
+    "small_hybrid_model",
+    "small_majority_model",
+]
+
+M = TypeVar("M", bound=PairwiseModel)
 
 
 def small_backbone(
@@ -55,9 +70,9 @@ def small_hybrid_model(
     """
     tokenizer = character_tokenizer() if tokenizer is None else tokenizer
     backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return HybridPreferenceModel(HybridPreferenceConfig(backbone_config=backbone, num_discs=num_discs), tokenizer)
+    return _seeded(
+        HybridPreferenceModel, HybridPreferenceConfig(backbone_config=backbone, num_discs=num_discs), tokenizer, seed
+    )
 
 
 def small_bradley_terry_model(
@@ -69,9 +84,95 @@ def small_bradley_terry_model(
     max_length: int = 64,
     seed: int = 0,
 ) -> BradleyTerryModel:
-    """A :class:`BradleyTerryModel` of the same making as :func:`small_hybrid_model`, for a fair comparison."""
+    """A :class:`BradleyTerryModel` of the same making as :func:`small_hybrid_model`, for a fair comparison.
+
+    Parameters
+    ----------
+    tokenizer : by default one token a character of printable ASCII.
+    hidden, layers, heads, max_length : see :func:`small_backbone`.
+    """
     tokenizer = character_tokenizer() if tokenizer is None else tokenizer
     backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
+    return _seeded(BradleyTerryModel, BradleyTerryConfig(backbone_config=backbone), tokenizer, seed)
+
+
+def small_disc_model(
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    num_discs: int = 8,
+    hidden: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    max_length: int = 64,
+    seed: int = 0,
+) -> DiscPreferenceModel:
+    """A :class:`DiscPreferenceModel` of the same making as :func:`small_hybrid_model`.
+
+    Parameters
+    ----------
+    tokenizer : by default one token a character of printable ASCII.
+    num_discs : number of discs, at least 1.
+    hidden, layers, heads, max_length : see :func:`small_backbone`.
+    """
+    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
+    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
+    return _seeded(
+        DiscPreferenceModel, DiscPreferenceConfig(backbone_config=backbone, num_discs=num_discs), tokenizer, seed
+    )
+
+
+def small_majority_model(
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    num_voters: int = 5,
+    vote: str = "soft",
+    hidden: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    max_length: int = 64,
+    seed: int = 0,
+) -> MajorityPreferenceModel:
+    """A :class:`MajorityPreferenceModel` of the same making as :func:`small_hybrid_model`.
+
+    Parameters
+    ----------
+    tokenizer : by default one token a character of printable ASCII.
+    num_voters, vote : see :class:`MajorityPreferenceConfig`.
+    hidden, layers, heads, max_length : see :func:`small_backbone`.
+    """
+    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
+    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
+    return _seeded(
+        MajorityPreferenceModel,
+        MajorityPreferenceConfig(backbone_config=backbone, num_voters=num_voters, vote=vote),
+        tokenizer,
+        seed,
+    )
+
+
+def small_cross_encoder_model(
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    *,
+    hidden: int = 32,
+    layers: int = 2,
+    heads: int = 2,
+    max_length: int = 96,
+    seed: int = 0,
+) -> CrossEncoderPreferenceModel:
+    """A :class:`CrossEncoderPreferenceModel` of the same making; it reads two responses at once, so texts are longer.
+
+    Parameters
+    ----------
+    tokenizer : by default one token a character of printable ASCII.
+    hidden, layers, heads, max_length : see :func:`small_backbone`.
+    """
+    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
+    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
+    return _seeded(CrossEncoderPreferenceModel, CrossEncoderPreferenceConfig(backbone_config=backbone), tokenizer, seed)
+
+
+def _seeded(kind: type[M], config: PairwiseConfig, tokenizer: PreTrainedTokenizerFast, seed: int) -> M:
+    """A model whose weights depend on `seed` alone; nobody else's random numbers are used up."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BradleyTerryModel(BradleyTerryConfig(backbone_config=backbone), tokenizer)
+        return kind(config, tokenizer)

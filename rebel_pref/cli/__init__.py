@@ -13,6 +13,7 @@ COMMANDS = {
     "solve": "minimax winner of a matrix game, from a CSV file or by name",
     "diagnose": "how intransitive a game is, and whether its comparisons show more than chance",
     "rank": "a leaderboard from comparisons that does not assume an order, with intervals and a page",
+    "fit": "a preference model from comparisons, and whether they needed more than Bradley-Terry",
     "train": "self-play fine-tuning of a language model, from a recipe or a YAML file",
     "evaluate": "how exploitable saved models are on a text game",
     "theory": "check every theorem that the library stands on, and draw it",

@@ -1,13 +1,23 @@
 """Fitting: a cycle is learned where Bradley-Terry cannot, a fit repeats, a bad fit says so."""
 
 import math
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 import preference_models as pm
+from preference_models import losses
 from preference_models.batching import TokenizedComparisons, prompt_batches
 from rebel_pref.games.text import rock_paper_scissors_text
 from rebel_pref.preferences import FunctionOracle
@@ -164,6 +174,9 @@ def test_batches_cover_every_row_once_and_keep_prompts_together():
         ({"label_noise": 0.5}, r"in \[0, 0.5\), got 0.5"),
         ({"evaluate_every": 0}, "evaluate_every must be at least 1"),
         ({"patience": 3}, "needs evaluate_every"),
+        ({"loss": "square"}, "loss must be one of logistic, regression, hinge, margin, got 'square'"),
+        ({"loss": "hinge", "label_noise": 0.1}, "about the logistic loss, not 'hinge'"),
+        ({"margin": 0.0}, "margin must be positive"),
     ],
 )
 def test_bad_settings_are_named(options, message):
@@ -190,3 +203,128 @@ def test_a_fit_that_blows_up_says_where_and_what_to_do():
         model.score.weight.fill_(math.inf)
     with pytest.raises(FloatingPointError, match="at step 1: lower learning_rate"):
         pm.fit_preference_model(model, votes(20), config=replace(QUICK, steps=3))
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_losses_by_hand():
+    """One logit s = 1, won (q = 1), margin 2: (1 - 2)^2, max(0, 2 - 1), and the logistic loss of 1 - 2."""
+    s, one = torch.ones(1), torch.ones(1)
+    assert losses.regression_loss(s, one, one, margin=2.0).item() == 1.0
+    assert losses.hinge_loss(s, one, one, margin=2.0).item() == 1.0
+    assert losses.margin_loss(s, one, one, margin=2.0).item() == pytest.approx(math.log1p(math.e))
+    assert losses.hinge_loss(3 * s, one, one, margin=2.0).item() == 0.0
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(losses.LOSSES), st.floats(-20, 20), st.floats(0, 1), st.floats(0.1, 5))
+def test_every_loss_is_odd(name, logit, outcome, margin):
+    """Naming the responses the other way round changes nothing; a tie is best called even."""
+    s, q, w = torch.tensor([logit]).double(), torch.tensor([outcome]).double(), torch.ones(1).double()
+    here = losses.loss_of(name, s, q, w, margin=margin)
+    assert losses.loss_of(name, -s, 1 - q, w, margin=margin).item() == pytest.approx(here.item(), abs=1e-9)
+    even = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    losses.loss_of(name, even, torch.full_like(w, 0.5), w, margin=margin).backward()
+    assert even.grad.item() == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["regression", "hinge", "margin"])
+def test_other_losses_learn_the_cycle(name):
+    model = small("hybrid")
+    pm.fit_preference_model(model, votes(), config=replace(QUICK, loss=name))
+    preferences = model.prefer(CYCLE.prompts, [WORDS])[0]
+    assert (preferences[[1, 0, 2], [0, 2, 1]] > 0.5).all()
+
+
+def test_a_cross_encoder_is_fitted_from_pairs():
+    model = pm.small_cross_encoder_model(
+        pm.character_tokenizer("abcdefghijklmnopqrstuvwxyz >"), hidden=16, layers=1, seed=0
+    )
+    fresh = votes(50, seed=1)
+    asked = pm.ask(CYCLE, fresh.prompts, fresh.first, fresh.second)
+    report = pm.fit_preference_model(model, votes(300), fresh, replace(QUICK, steps=40, batch_size=32), truth=asked)
+    assert report.truth_accuracy == 1.0
+
+
+@pytest.mark.parametrize("stop", [3, 7, 10, 19])
+def test_a_killed_fit_resumes_to_the_bit(tmp_path, stop):
+    """Killed in any step, with checkpoints every 5 and looks every 4: the same weights, report and steps."""
+    config = replace(QUICK, steps=20, evaluate_every=4, patience=4, disc_shrinkage=0.01)
+    held_out = votes(60, seed=1)
+    whole = small("hybrid")
+    expected = pm.fit_preference_model(whole, votes(100), held_out, config)
+
+    def kill(step, loss):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    options = {"checkpoints": tmp_path, "checkpoint_every": 5}
+    with pytest.raises(KeyboardInterrupt):
+        pm.fit_preference_model(small("hybrid"), votes(100), held_out, config, progress=kill, **options)
+    steps = []
+    resumed = small("hybrid", seed=9)  # what was stored decides, where something was
+    if stop < 5:
+        resumed = small("hybrid")
+    report = pm.fit_preference_model(
+        resumed, votes(100), held_out, config, progress=lambda step, loss: steps.append(step), **options
+    )
+    assert torch.equal(weights(resumed), weights(whole))
+    assert replace(report, seconds=0.0) == replace(expected, seconds=0.0)
+    assert steps[0] == 1 + 5 * ((stop - 1) // 5)
+    done = small("hybrid", seed=9)  # a finished fit is read back without a step
+    pm.fit_preference_model(done, votes(100), held_out, config, progress=pytest.fail, **options)
+    assert torch.equal(weights(done), weights(whole))
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"step-{expected.steps:08d}"]
+
+
+def test_checkpoints_of_another_fit_are_refused(tmp_path):
+    config = replace(QUICK, steps=2)
+    pm.fit_preference_model(small("hybrid"), votes(20), config=config, checkpoints=tmp_path)
+    with pytest.raises(ValueError, match=r"other config: learning_rate = 0\.01, now 0\.02"):
+        pm.fit_preference_model(
+            small("hybrid"), votes(20), config=replace(config, learning_rate=0.02), checkpoints=tmp_path
+        )
+    with pytest.raises(ValueError, match="a fit with other data"):
+        pm.fit_preference_model(small("hybrid"), votes(21), config=config, checkpoints=tmp_path)
+    with pytest.raises(ValueError, match="another model"):
+        pm.fit_preference_model(small("bradley-terry"), votes(20), config=config, checkpoints=tmp_path)
+    (tmp_path / "step-00000002" / "weights.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        pm.fit_preference_model(small("hybrid"), votes(20), config=config, checkpoints=tmp_path)
+
+
+def test_one_process_of_accelerate_changes_nothing(tmp_path):
+    """The same bits, and a loss in the trackers for every step."""
+    accelerator = Accelerator(cpu=True, log_with="tensorboard", project_dir=str(tmp_path))
+    accelerator.init_trackers("fit")
+    config = replace(QUICK, steps=3)
+    ours, plain = small("hybrid"), small("hybrid")
+    pm.fit_preference_model(ours, votes(40), config=config, accelerator=accelerator)
+    pm.fit_preference_model(plain, votes(40), config=config)
+    for tracker in accelerator.trackers:
+        tracker.finish()
+    assert torch.equal(weights(ours), weights(plain))
+    assert list((tmp_path / "fit").glob("events*"))
+
+
+@pytest.mark.slow
+def test_two_processes_fit_what_one_does(tmp_path):
+    """Two gloo processes, batches of 7 and a last one of 1 (which leaves a process idle), shrinkage and weights."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_addr", "127.0.0.1"]
+    script = Path(__file__).with_name("two_processes.py")
+    command = [sys.executable, *launch, "--master_port", str(port), str(script), str(tmp_path)]
+    path = os.pathsep.join([str(script.parents[2]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = (load_file(tmp_path / f"rank-{rank}.safetensors")["weights"] for rank in range(2))
+    assert torch.equal(first, second)
+    from two_processes import fit
+
+    alone = fit()
+    torch.testing.assert_close(first, weights(alone), atol=1e-5, rtol=0)

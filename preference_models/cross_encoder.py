@@ -1,0 +1,141 @@
+"""One joint reading of both responses: the most expressive model, and K (K - 1) readings for a K x K matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
+
+from preference_models import serving
+from preference_models.base import PairwiseConfig, PairwiseModel
+from preference_models.heads import float32_linear
+from preference_models.text import TextBatch, tokenize_pairs
+from rebel_pref.preferences import FloatArray, symmetrize_logits
+
+__all__ = ["CrossEncoderPreferenceConfig", "CrossEncoderPreferenceModel", "PositionBias"]
+
+BATCH_SIZE = 64  # Pairs a forward pass when serving.
+
+
+@dataclass(frozen=True, eq=False)
+class PositionBias:
+    """How much a joint reading depends on which response stands first.
+
+    Attributes
+    ----------
+    bias : float64 [B, K, K], ``(f(y, y') + f(y', y)) / 2`` in nats, 0 for a model that does not care; positive where
+        the first response is favoured. Symmetric; NaN on the diagonal, which is not read.
+    mean : mean of it over the pairs.
+    flip_rate : share of the pairs where the two orders name different winners.
+    """
+
+    bias: FloatArray
+    mean: float
+    flip_rate: float
+
+
+class CrossEncoderPreferenceConfig(PairwiseConfig):
+    """Settings of a :class:`CrossEncoderPreferenceModel`: those of :class:`PairwiseConfig`."""
+
+    model_type = "cross_encoder_preference"
+
+
+class CrossEncoderPreferenceModel(PairwiseModel):
+    """``s(y, y') = (f(x, y, y') - f(x, y', y)) / 2``, where f reads "prompt <eos> y <eos> y' <eos>" as one text.
+
+    A joint reading depends on the order; both orders averaged on the logits are skew-symmetric to the last bit, and
+    an additive preference for a position cancels. How large it was is reported by :meth:`position_bias`.
+    """
+
+    config_class = CrossEncoderPreferenceConfig
+
+    def add_heads(self, width: int) -> None:
+        """See :class:`PairwiseModel`. No bias: it would cancel."""
+        self.raw = nn.Linear(width, 1, bias=False)
+
+    def forward(self, pairs: TextBatch) -> Tensor:
+        """Raw logits f, float32 [P], of joint texts (:func:`preference_models.text.tokenize_pairs`), in one order."""
+        raw: Tensor = float32_linear(self.raw, self.pool(pairs)).squeeze(-1) / self.config.temperature
+        return raw
+
+    def compare(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> Tensor:
+        """Logits s [P] that `first` beats `second`, row by row, from both orders, with gradients."""
+        if not len(prompts) == len(first) == len(second) or not prompts:
+            raise ValueError(
+                f"expected as many first and second responses as prompts, at least one; got {len(prompts)} prompts, "
+                f"{len(first)} first, {len(second)} second"
+            )
+        raw: Tensor = self(self._tokenize([*prompts, *prompts], [*first, *second], [*second, *first]))
+        ours, theirs = raw.split(len(prompts))
+        logits: Tensor = 0.5 * ours - 0.5 * theirs
+        return logits
+
+    def raw_logits(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> Tensor:
+        """f(x, y_i, y_j), float32 [B, K, K], in evaluation mode; 0 between equal texts, which are not read."""
+        serving.check_texts(prompts, responses)
+        return self._raw(prompts, responses, responses)
+
+    def preference_logits(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> Tensor:
+        """Logits s, float32 [B, K, K or M]; skew-symmetric to the last bit without `opponents`."""
+        serving.check_texts(prompts, responses, opponents)
+        if opponents is None:
+            logits: Tensor = symmetrize_logits(self._raw(prompts, responses, responses))
+            return logits
+        return 0.5 * self._raw(prompts, responses, opponents) - 0.5 * self._raw(prompts, opponents, responses).mT
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """Win probabilities, float64 [B, K, K or M]; ``P + P.T == 1`` to the last bit without `opponents`.
+
+        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
+        """
+        logits = self.preference_logits(prompts, responses, opponents)
+        return serving.preferences_from_logits(logits, symmetric=opponents is None)
+
+    def position_bias(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> PositionBias:
+        """What averaging both orders hides, on these responses."""
+        raw = self.raw_logits(prompts, responses).double().cpu().numpy()
+        count = raw.shape[-1]
+        if count < 2:
+            raise ValueError(f"a position bias needs at least 2 responses a prompt, got {count}")
+        bias = 0.5 * (raw + raw.swapaxes(1, 2))
+        bias[:, np.arange(count), np.arange(count)] = np.nan
+        rows, columns = np.triu_indices(count, 1)
+        # Both orders name the same winner where f(y, y') and f(y', y) have opposite signs.
+        flips = raw[:, rows, columns] * raw[:, columns, rows] > 0
+        return PositionBias(bias, float(bias[:, rows, columns].mean()), float(flips.mean()))
+
+    def _raw(self, prompts: Sequence[str], first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> Tensor:
+        keys = [(x, a, b) for x, ours, theirs in zip(prompts, first, second, strict=True) for a in ours for b in theirs]
+        # Batched by length, each distinct pair once; a text against itself is even and needs no reading.
+        distinct = sorted({key for key in keys if key[1] != key[2]}, key=lambda key: (sum(map(len, key)), key))
+        place = {key: row for row, key in enumerate(distinct)}
+        with serving.evaluating(self):
+            parts = [
+                self(self._tokenize(*zip(*distinct[at : at + BATCH_SIZE], strict=True)))
+                for at in range(0, len(distinct), BATCH_SIZE)
+            ]
+            flat = torch.cat([*parts, torch.zeros(1, device=self.device)])
+        rows = torch.tensor([place.get(key, len(distinct)) for key in keys], device=self.device)
+        return flat[rows].reshape(len(prompts), len(first[0]), len(second[0]))
+
+    def _tokenize(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> TextBatch:
+        tokenizer = serving.require_tokenizer(self)
+        return tokenize_pairs(tokenizer, prompts, first, second, max_length=serving.max_length(self)).to(self.device)
+
+
+AutoConfig.register(CrossEncoderPreferenceConfig.model_type, CrossEncoderPreferenceConfig)
+AutoModel.register(CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel)

@@ -1,0 +1,276 @@
+"""Does a model tell held-out winners better than Bradley-Terry does? Four measures, differences, intervals, a verdict.
+
+Every measure is the same whichever response stands first, because both orders are looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from preference_models.batching import prepare
+from preference_models.comparisons import Comparisons, ask
+from rebel_pref.preferences import FloatArray
+
+__all__ = ["MEASURES", "EvaluationReport", "Measure", "comparison_logits", "evaluate", "evaluate_logits", "reliability"]
+
+MEASURES = ("accuracy", "log_loss", "brier", "ece")
+BINS = 10
+_CHUNK = 2_000_000  # Bootstrap counts held at a time.
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of a model and of Bradley-Terry on the same comparisons.
+
+    Attributes
+    ----------
+    model, bradley_terry : the values; NaN where there is nothing to measure (accuracy of ties alone).
+    difference : model - bradley_terry.
+    low, high : interval of the difference.
+    """
+
+    model: float
+    bradley_terry: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """A model against Bradley-Terry on comparisons that neither was fitted to.
+
+    Attributes
+    ----------
+    accuracy : share of decided votes (outcome not 1/2) whose winner the sign of the logit names; a logit of 0 names
+        nobody.
+    log_loss : nats a vote; log 2 = 0.693 is chance.
+    brier : mean of (P - vote)^2; 1/4 is chance.
+    ece : expected calibration error, mean distance of P from the share of votes won, over 10 bins of the
+        favourite's P in [1/2, 1]: bins of both orders, folded.
+    comparisons, votes : rows, and the sum of their weights.
+    clusters, cluster : how many of what the intervals draw: "group", "prompt", or "pair" where one prompt is all.
+    level, replicates, seed : of the intervals: percentile bootstrap over clusters.
+    subject : what the model has that Bradley-Terry has not, a plural.
+    """
+
+    accuracy: Measure
+    log_loss: Measure
+    brier: Measure
+    ece: Measure
+    comparisons: int
+    votes: float
+    clusters: int
+    cluster: str
+    level: float
+    replicates: int
+    seed: int
+    subject: str = "the discs"
+
+    @property
+    def earns_keep(self) -> bool:
+        """Whether the log-loss is below Bradley-Terry's by more than its interval."""
+        return self.log_loss.high < 0.0
+
+    @property
+    def worse(self) -> bool:
+        """Whether the log-loss is above Bradley-Terry's by more than its interval."""
+        return self.log_loss.low > 0.0
+
+    @property
+    def verdict(self) -> str:
+        """The sentence to read first."""
+        if self.earns_keep:
+            return f"{self.subject} earn their keep"
+        better = "better" if self.worse else "as good"
+        return f"{self.subject} do not earn their keep: a Bradley-Terry model is {better}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, for JSON (NaN as None)."""
+        told = {**asdict(self), "verdict": self.verdict, "earns_keep": self.earns_keep}
+        for name in MEASURES:
+            told[name] = {k: None if math.isnan(v) else v for k, v in told[name].items()}
+        return told
+
+    def __str__(self) -> str:
+        lines = [f"{'':10} {'model':>8} {'BT':>8} {'difference':>11}   {100 * self.level:g} % interval"]
+        for name in MEASURES:
+            one: Measure = getattr(self, name)
+            lines.append(
+                f"{name.replace('_', '-'):10} {one.model:8.4f} {one.bradley_terry:8.4f} {one.difference:+11.4f}   "
+                f"[{one.low:+.4f}, {one.high:+.4f}]"
+            )
+        drawn = f"{self.replicates} bootstrap replicates over {self.clusters} {self.cluster}s"
+        return "\n".join([*lines, f"{self.comparisons} comparisons, {self.votes:g} votes; {drawn}", self.verdict])
+
+
+def evaluate(
+    model: Any,
+    bradley_terry: Any,
+    held_out: Comparisons,
+    *,
+    level: float = 0.95,
+    replicates: int = 1000,
+    seed: int = 0,
+    subject: str = "the discs",
+) -> EvaluationReport:
+    """Measure two models, or oracles, on held-out comparisons.
+
+    Parameters
+    ----------
+    model, bradley_terry : fitted models, or anything with ``prefer``; see :func:`comparison_logits`.
+    held_out : see :func:`split_held_out`; its groups, or else its prompts, are what the bootstrap draws.
+    level : of the intervals, in (0, 1).
+    replicates : of the bootstrap.
+    subject : see :class:`EvaluationReport`.
+    """
+    ours, theirs = comparison_logits(model, held_out), comparison_logits(bradley_terry, held_out)
+    return evaluate_logits(ours, theirs, held_out, level=level, replicates=replicates, seed=seed, subject=subject)
+
+
+def comparison_logits(model: Any, comparisons: Comparisons) -> FloatArray:
+    """Logits, float64 [N]; of an oracle without logits, those of its probabilities cut to [1e-6, 1 - 1e-6].
+
+    Raises
+    ------
+    ValueError
+        If an oracle has not judged every comparison: select those that it has.
+    """
+    if hasattr(model, "encode") or hasattr(model, "compare"):
+        return np.asarray(prepare(model, comparisons).logits(model).double().cpu().numpy())
+    share = ask(model, comparisons.prompts, comparisons.first, comparisons.second)
+    if np.isnan(share).any():
+        raise ValueError(f"{np.isnan(share).sum()} of {len(share)} comparisons are not judged; leave them out")
+    share = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(share) - np.log1p(-share))
+
+
+def evaluate_logits(
+    model: ArrayLike,
+    bradley_terry: ArrayLike,
+    held_out: Comparisons,
+    *,
+    level: float = 0.95,
+    replicates: int = 1000,
+    seed: int = 0,
+    subject: str = "the discs",
+) -> EvaluationReport:
+    """As :func:`evaluate`, from logits [N]."""
+    if len(held_out) == 0:
+        raise ValueError("expected at least one held-out comparison, got an empty set")
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level is of an interval, expected a value in (0, 1), got {level}")
+    if replicates < 1:
+        raise ValueError(f"replicates must be at least 1, got {replicates}")
+    logits = [np.asarray(values, dtype=np.float64) for values in (model, bradley_terry)]
+    for values in logits:
+        if values.shape != (len(held_out),) or not np.isfinite(values).all():
+            raise ValueError(f"expected finite logits of shape {(len(held_out),)}, got shape {values.shape}")
+    assert held_out.weight is not None
+    name, cluster = clusters(held_out)
+    sums = [_sums(values, held_out.outcome, held_out.weight, cluster) for values in logits]
+    values = np.stack([_measures(one.sum(axis=0, keepdims=True))[0] for one in sums])
+    drawn = np.stack([_measures(one) for one in _resample(sums, replicates, seed)])
+    edges = [50 * (1 - level), 50 * (1 + level)]
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanpercentile(drawn[0] - drawn[1], edges, axis=0)
+    found = {
+        measure: Measure(
+            *(float(v) for v in (values[0, i], values[1, i], values[0, i] - values[1, i], low[i], high[i]))
+        )
+        for i, measure in enumerate(MEASURES)
+    }
+    return EvaluationReport(
+        **found,
+        comparisons=len(held_out),
+        votes=float(held_out.weight.sum()),
+        clusters=int(cluster.max()) + 1,
+        cluster=name,
+        level=level,
+        replicates=replicates,
+        seed=seed,
+        subject=subject,
+    )
+
+
+def reliability(logits: ArrayLike, comparisons: Comparisons) -> list[dict[str, float]]:
+    """The bins behind `ece`, of the favourite: edges low and high, votes, the mean predicted P and the share won."""
+    assert comparisons.weight is not None
+    one = np.zeros(len(comparisons), dtype=np.int64)
+    sums = _sums(np.asarray(logits, dtype=np.float64), comparisons.outcome, comparisons.weight, one)[0, 5:]
+    votes, predicted, won = np.split(sums, 3)
+    return [
+        {
+            "low": 0.5 + 0.5 * i / BINS,
+            "high": 0.5 + 0.5 * (i + 1) / BINS,
+            "votes": float(votes[i]),
+            "predicted": float(predicted[i] / votes[i]),
+            "won": float(won[i] / votes[i]),
+        }
+        for i in np.flatnonzero(votes)
+    ]
+
+
+def clusters(comparisons: Comparisons) -> tuple[str, NDArray[np.int64]]:
+    """What is drawn together, and which of them each row belongs to [N]: groups, prompts, or pairs of one prompt."""
+    keys: Sequence[Any]
+    if comparisons.group is not None:
+        name, keys = "group", comparisons.group
+    elif len(set(comparisons.prompts)) > 1:
+        name, keys = "prompt", comparisons.prompts
+    else:
+        name = "pair"
+        keys = [frozenset(pair) for pair in zip(comparisons.first, comparisons.second, strict=True)]
+    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    return name, np.array([index[key] for key in keys])
+
+
+def row_log_loss(logits: FloatArray, outcome: FloatArray) -> FloatArray:
+    """Nats of each comparison [N]."""
+    return np.asarray(np.logaddexp(0.0, -logits) * outcome + np.logaddexp(0.0, logits) * (1 - outcome))
+
+
+def _sums(logits: FloatArray, outcome: FloatArray, weight: FloatArray, cluster: NDArray[np.int64]) -> FloatArray:
+    """What the measures are ratios of, summed over each cluster: [C, 5 + 3 BINS]."""
+    share = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    decided = outcome != 0.5
+    right = decided & (np.sign(logits) == np.sign(outcome - 0.5))
+    # Both orders at once: look at the favourite. Where there is none, both of the even pair are.
+    favourite = np.maximum(share, 1 - share)
+    won = np.where(share > 0.5, outcome, np.where(share < 0.5, 1 - outcome, 0.5))
+    place = np.minimum((2 * BINS * (favourite - 0.5)).astype(np.int64), BINS - 1)
+    brier = outcome * (1 - share) ** 2 + (1 - outcome) * share**2
+    columns = [weight, weight * decided, weight * right, weight * row_log_loss(logits, outcome), weight * brier]
+    count = int(cluster.max()) + 1
+    plain = np.stack([np.bincount(cluster, column, count) for column in columns], axis=1)
+    cells = cluster * BINS + place
+    bins = [np.bincount(cells, weight * v, count * BINS) for v in (np.ones_like(share), favourite, won)]
+    return np.concatenate([plain, *(one.reshape(count, BINS) for one in bins)], axis=1)
+
+
+def _measures(sums: FloatArray) -> FloatArray:
+    """Accuracy, log-loss, Brier score and calibration error [R, 4] from sums [R, 5 + 3 BINS]."""
+    total, decided, right, loss, brier = sums[:, :5].T
+    _, favourite, won = np.split(sums[:, 5:], 3, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([right / decided, loss / total, brier / total, np.abs(favourite - won).sum(1) / total], axis=1)
+
+
+def _resample(sums: Sequence[FloatArray], replicates: int, seed: int) -> list[FloatArray]:
+    """Sums over clusters that are drawn with replacement, the same for both models: [R, S] each."""
+    count = len(sums[0])
+    rng = np.random.default_rng(seed)
+    parts: list[list[FloatArray]] = [[] for _ in sums]
+    step = max(1, _CHUNK // count)
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        times = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
+        for part, one in zip(parts, sums, strict=True):
+            part.append(times @ one)
+    return [np.concatenate(part) for part in parts]

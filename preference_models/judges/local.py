@@ -1,0 +1,185 @@
+"""A causal language model in this process as a judge: the logits of the letters as the next token."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from preference_models.judges.orders import Shown, prefer_in_both_orders
+from preference_models.judges.templates import LETTERS, check_template, default_template, fill_template
+from rebel_pref.preferences import FloatArray
+
+__all__ = ["LocalJudge"]
+
+logger = logging.getLogger(__name__)
+
+SENTINEL = "QUESTIONGOESHERE"
+"""Stands for the question while the chat template is split into what comes before it and after it."""
+
+
+class LocalJudge:
+    """Ask a causal language model which letter comes next, in both orders, and average the logits.
+
+    With ties, half of the probability of C goes to either side. Log-probabilities of the spellings of a letter that
+    are one token (with and without a space before it) are added up.
+
+    The question is wrapped in the tokenizer's chat template where it has one. Texts are plain text: special tokens
+    that are written out in a response are not obeyed. A question longer than the model can read is missing (NaN),
+    counted in the log, and never cut.
+
+    Parameters
+    ----------
+    model, tokenizer : of the same vocabulary. The model is used as it is: its device, its precision, its adapters.
+    ties : whether C (a tie) is offered.
+    template : the question, with {prompt}, {first} and {second} in it; None for the default.
+    batch_size : most questions a forward pass.
+
+    Raises
+    ------
+    ValueError
+        For a template without its fields, or a tokenizer in which a letter is not one token.
+    """
+
+    gives_logits = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        ties: bool = False,
+        template: str | None = None,
+        batch_size: int = 16,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.model, self.tokenizer = model, tokenizer
+        self.template = check_template(default_template(ties=ties) if template is None else template)
+        self.batch_size = batch_size
+        self._letters = [_spellings(tokenizer, letter) for letter in LETTERS[: 3 if ties else 2]]
+        self._head, self._tail = _wrapping(tokenizer)
+        self._limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        ties: bool = False,
+        template: str | None = None,
+        batch_size: int = 16,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
+    ) -> LocalJudge:
+        """Load model and tokenizer from a directory or the local cache: safetensors, no code from it, no download."""
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=False, local_files_only=True)
+        return cls(model.to(device), tokenizer, ties=ties, template=template, batch_size=batch_size)
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """Win probabilities, float64 [B, K, K or M], NaN where a question did not fit.
+
+        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
+        """
+        return prefer_in_both_orders(self, prompts, responses, opponents)
+
+    def judge_as_shown(self, shown: Sequence[Shown]) -> FloatArray:
+        """Logits that the first response wins, in the order shown, float64 [N]; see :class:`OrderedJudge`."""
+        distinct = list(dict.fromkeys(shown))
+        ids = self._token_ids(distinct)
+        fits = [row for row in range(len(ids)) if self._limit is None or len(ids[row]) <= self._limit]
+        if len(fits) < len(ids):
+            logger.warning(
+                "%d of %d questions are longer than the model's %s tokens and are missing; the longest has %d",
+                len(ids) - len(fits),
+                len(ids),
+                self._limit,
+                max(map(len, ids)),
+            )
+        order = sorted(fits, key=lambda row: len(ids[row]))
+        values = np.full(len(ids), np.nan)
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                for start in range(0, len(order), self.batch_size):
+                    rows = order[start : start + self.batch_size]
+                    values[rows] = self._logits([ids[row] for row in rows]).double().cpu().numpy()
+        finally:
+            self.model.train(was_training)
+        place = {view: row for row, view in enumerate(distinct)}
+        return np.array([values[place[view]] for view in shown], dtype=np.float64)
+
+    def _logits(self, ids: Sequence[Sequence[int]]) -> Tensor:
+        """Logits of n questions, float32 [n].
+
+        Padding stands on the right, where a causal model does not see it: positions need no mending.
+        """
+        lengths = torch.tensor([len(row) for row in ids])
+        tokens, mask = torch.zeros(2, len(ids), int(lengths.max()), dtype=torch.int64)
+        for place, row in enumerate(ids):
+            tokens[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(row)] = 1
+        device = self.model.device
+        # The logits of a whole vocabulary at every position would not fit; a batch by length has few ends.
+        ends, which = torch.unique(lengths - 1, return_inverse=True)
+        keep: dict[str, Any] = {"logits_to_keep": ends.to(device)} if self._chooses else {}
+        logits = self.model(input_ids=tokens.to(device), attention_mask=mask.to(device), **keep).logits
+        columns = (which if self._chooses else lengths - 1).to(device)
+        last = logits[torch.arange(len(ids), device=device), columns].float()
+        letters = torch.stack([last[:, spellings].logsumexp(-1) for spellings in self._letters], -1)
+        first, second = letters[:, 0], letters[:, 1]
+        if letters.shape[1] == 3:
+            half = letters[:, 2] - np.log(2.0)
+            first, second = torch.logaddexp(first, half), torch.logaddexp(second, half)
+        return torch.where(torch.isfinite(first - second), first - second, torch.nan)
+
+    def _token_ids(self, shown: Sequence[Shown]) -> list[list[int]]:
+        texts = [fill_template(self.template, view) for view in shown]
+        if not texts:
+            return []
+        found = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [[*self._head, *ids, *self._tail] for ids in found]
+
+
+def _spellings(tokenizer: PreTrainedTokenizerBase, letter: str) -> list[int]:
+    """Ids of the tokens that are this letter, with and without a space before it."""
+    spelled = (tokenizer.encode(text, add_special_tokens=False) for text in (letter, f" {letter}"))
+    found = {ids[0] for ids in spelled if len(ids) == 1 and tokenizer.decode(ids).strip() == letter}
+    if not found - {tokenizer.unk_token_id}:
+        raise ValueError(
+            f"the letter {letter!r} is not one token of {type(tokenizer).__name__}; judge with another model"
+        )
+    return sorted(found - {tokenizer.unk_token_id})
+
+
+def _wrapping(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Token ids before and after a question: the chat template's, or the tokenizer's own special tokens."""
+    if tokenizer.chat_template is None:
+        bos = tokenizer.bos_token_id
+        # Only what stands before: an end-of-sequence token behind the question would end it.
+        adds = bos is not None and tokenizer.encode("x")[:1] == [bos]
+        return ([bos] if adds else []), []
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": SENTINEL}], tokenize=False, add_generation_prompt=True
+    )
+    if text.count(SENTINEL) != 1:
+        raise ValueError("the tokenizer's chat template does not repeat the question once, as it stands")
+    head, tail = text.split(SENTINEL)
+    return tokenizer.encode(head, add_special_tokens=False), tokenizer.encode(tail, add_special_tokens=False)

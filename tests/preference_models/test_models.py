@@ -1,0 +1,211 @@
+"""What each model can say and what it cannot, by derivation; settings, saving, starting from a language model."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from model_zoo import PROMPTS, RESPONSES, backbone_config, causal, cooled, hybrid, logits_of, table
+from transformers import AutoModel, AutoModelForCausalLM
+
+import preference_models as pm
+from preference_models.heads import preference_logits
+from preference_models.majority import VoterScores
+from rebel_pref.preferences import FunctionOracle
+
+RANKINGS = torch.tensor([[3.0, 2, 1], [2, 1, 3], [1, 3, 2]])  # voters' scores of a, b, c: the Condorcet profile
+WORDS = [["a", "b", "c"]]
+
+
+def test_three_transitive_voters_make_a_cycle():
+    """a > b > c, c > a > b, b > c > a: two of three prefer a to b, b to c and c to a."""
+    logits = preference_logits(VoterScores(RANKINGS.T, hard=True))
+    assert torch.equal(logits, -logits.mT)
+    cycle = torch.tensor([[0, 1, -1], [-1, 0, 1], [1, -1, 0.0]])
+    torch.testing.assert_close(logits, cycle * math.log(2.0))  # odds of 2 to 1
+    # Soft: twice sigmoid(1) and once sigmoid(-2) of 3.
+    share = (2 / (1 + math.exp(-1)) + 1 / (1 + math.exp(2))) / 3
+    soft = preference_logits(VoterScores(RANKINGS.T))
+    torch.testing.assert_close(soft, cycle * math.log(share / (1 - share)))
+
+
+def test_scores_averaged_before_the_sigmoid_see_nothing():
+    """The same voters' mean scores are all equal: that is the mistake which the model does not make."""
+    assert RANKINGS.mean(0).tolist() == [2.0, 2.0, 2.0]
+
+
+def test_one_voter_and_two_voters():
+    """One soft voter is Bradley-Terry; two hard ones who disagree are even, who agree are certain."""
+    one = preference_logits(VoterScores(RANKINGS[:1].T))
+    torch.testing.assert_close(one, RANKINGS[0].unsqueeze(1) - RANKINGS[0])
+    two = preference_logits(VoterScores(RANKINGS[:2].T, hard=True))
+    assert two[0, 1] == math.inf and two[0, 2] == 0 == two[0, 0]
+
+
+def test_certain_voters_neither_overflow_nor_lose_their_gradient():
+    """Scores 1e4 apart, whose sigmoids are 0 and 1 in every precision."""
+    scores = (1e4 * RANKINGS.T).requires_grad_()
+    logits = preference_logits(VoterScores(scores))
+    torch.testing.assert_close(logits[0, 1].item(), math.log(2.0))
+    logits.square().sum().backward()
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_majority_of_whole_models():
+    """Weights 2 : 1 : 1 by hand; a member without a judgement is left out; nobody's judgement is NaN."""
+    parts = [FunctionOracle(lambda x, a, b, p=p: p) for p in (0.9, 0.4, math.nan)]
+    panel = pm.majority_of(parts, [2, 1, 1])
+    assert panel.prefer(["x"], [["a", "b"]])[0, 0, 1] == pytest.approx((2 * 0.9 + 0.4) / 3)
+    assert pm.majority_of(parts, vote="hard").prefer(["x"], [["a", "b"]])[0, 0, 1] == 0.5
+    nobody = pm.majority_of(parts[2:]).prefer(["x"], [["a", "b"]])[0]
+    assert np.isnan(nobody[0, 1]) and np.isnan(nobody[1, 0]) and nobody[0, 0] == 0.5
+    ranks = [pm.TabularPreferenceModel(0.5 + 0.2 * (r[:, None] - r), "abc") for r in RANKINGS.numpy()]
+    cycle = pm.majority_of(ranks, vote="hard").prefer(["x"], WORDS)[0]
+    np.testing.assert_allclose(cycle, [[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pm.majority_of([]), "at least one model"),
+        (lambda: pm.majority_of([table()], [1, 2]), "expected 1 positive weights"),
+        (lambda: pm.majority_of([table()], [0.0]), "expected 1 positive weights"),
+        (lambda: pm.majority_of([table()], vote="loud"), 'vote must be "soft" or "hard", got \'loud\''),
+        (lambda: pm.MajorityPreferenceConfig(num_voters=0), "num_voters must be at least 1"),
+        (lambda: pm.MajorityPreferenceConfig(vote="loud"), "vote must be"),
+        (lambda: pm.DiscPreferenceConfig(num_discs=0), "num_discs must be at least 1"),
+        (lambda: pm.HybridPreferenceConfig(temperature=0.0), "temperature must be positive"),
+        (lambda: pm.HybridPreferenceConfig(temperature=math.inf), "temperature must be positive"),
+        (lambda: pm.BradleyTerryConfig(pooling="max"), "pooling must be"),
+        (lambda: pm.TabularPreferenceModel([[0.5, 0.9], [0.2, 0.5]], "ab"), "not complementary"),
+        (lambda: pm.TabularPreferenceModel([[0.5, math.nan], [0.2, 0.5]], "ab"), "both be judged or both be NaN"),
+        (
+            lambda: pm.TabularPreferenceModel([[0.5, 0.5]], "ab"),
+            r"square matrix of win probabilities, got shape \(1, 2\)",
+        ),
+        (lambda: pm.TabularPreferenceModel([[0.5]], "ab"), "expected 1 different labels, got 2"),
+        (lambda: pm.TabularPreferenceModel([[0.5, 0.5], [0.5, 0.5]], "aa"), "expected 2 different labels"),
+        (lambda: table().prefer(["x"], [["yes", "perhaps"]]), "unknown response 'perhaps'; the table knows ''"),
+        (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [[]]), "lists of lengths"),
+        (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [["x", "y"]], []), "opponents"),
+        (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [["x" * 60, "y" * 60]]), "model's 96"),
+        (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).position_bias(["a"], [["x"]]), "at least 2"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_discs_lie_on_the_unit_sphere_and_bound_the_logit():
+    """|s| <= D / temperature, 1 / temperature where gates are equal (they start so); nothing is a scalar score."""
+    model = pm.small_disc_model(num_discs=4, hidden=16, layers=1)
+    embeddings = model.embed(PROMPTS, RESPONSES)
+    norm = (embeddings.left * model.config.temperature).square().sum(-1) + embeddings.right.square().sum(-1)
+    torch.testing.assert_close(norm, torch.ones_like(norm))
+    assert model.config.temperature == 0.1 and logits_of(model).abs().max() <= 10
+    assert not embeddings.scores.any()
+
+
+def test_a_disc_turns_in_a_circle_and_a_score_does_not():
+    """Responses at angles 0, 120 and 240 degrees of one disc beat each other in turn, by sin 120."""
+    angle = torch.arange(3) * 2 * math.pi / 3
+    discs = pm.ResponseEmbeddings(torch.zeros(3), angle.cos().unsqueeze(1), angle.sin().unsqueeze(1))
+    cycle = torch.tensor([[0, 1, -1], [-1, 0, 1], [1, -1, 0.0]])
+    torch.testing.assert_close(preference_logits(discs), cycle * math.sin(2 * math.pi / 3))
+
+
+@pytest.mark.parametrize("kind", ["hybrid", "bradley_terry", "disc", "majority", "cross_encoder"])
+def test_temperature_divides_logits_and_is_saved(kind, tmp_path):
+    """At T they are 1 / T of those at 1, to rounding; at 1 they are untouched, to the bit; and they stay skew."""
+    model = getattr(pm, f"small_{kind}_model")(hidden=16, layers=1)
+    model.config.temperature = 1.0
+    plain = logits_of(model)
+    model.config.temperature = 2.5
+    cooled = logits_of(model)
+    torch.testing.assert_close(cooled, plain / 2.5, atol=1e-6, rtol=1e-5)
+    assert torch.equal(cooled, -cooled.mT) and torch.equal(cooled.sign(), plain.sign())
+    model.save_pretrained(tmp_path)
+    assert torch.equal(logits_of(AutoModel.from_pretrained(tmp_path)), cooled)
+
+
+def test_cross_encoder_averages_both_orders_and_reports_the_position():
+    """s = (f(y, y') - f(y', y)) / 2 and b = (f(y, y') + f(y', y)) / 2 give f back; equal texts are even."""
+    model = pm.small_cross_encoder_model(hidden=16, layers=1)
+    raw, logits = model.raw_logits(PROMPTS, RESPONSES), logits_of(model)
+    report = model.position_bias(PROMPTS, RESPONSES)
+    off = ~np.eye(5, dtype=bool)
+    np.testing.assert_allclose((logits.numpy() + report.bias)[:, off], raw.numpy()[:, off], atol=1e-6)
+    assert np.isnan(report.bias[:, ~off]).all() and 0 <= report.flip_rate <= 1
+    upper = np.triu_indices(5, 1)
+    assert report.mean == pytest.approx(report.bias[:, upper[0], upper[1]].mean())
+    assert logits[1, 1, 2] == 0  # "no" against "no"
+
+
+def test_cross_encoder_reads_each_ordered_pair_once():
+    model, counts = pm.small_cross_encoder_model(hidden=16, layers=1), []
+    model.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: counts.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    model.prefer(["x"], [["a", "b", "c", "a"]])
+    assert sum(counts) == 3 * 2
+    counts.clear()
+    model.prefer(["x"], [["a", "b"]], [["c", "d", "e"]])
+    assert sum(counts) == 2 * 2 * 3
+
+
+def test_tables_answer_save_and_load(tmp_path):
+    """To the bit, unjudged pairs included, labels in any script."""
+    matrix = np.array([[0.5, 0.1, np.nan], [0.9, 0.5, 0.3], [np.nan, 0.7, 0.5]])
+    model = pm.TabularPreferenceModel(matrix, ["", "b\n", "ü<eos>"])
+    model.save_pretrained(tmp_path)
+    loaded = pm.TabularPreferenceModel.from_pretrained(tmp_path)
+    assert loaded.labels == model.labels
+    np.testing.assert_array_equal(loaded.matrix, model.matrix)
+    asked = [["ü<eos>", "", ""], ["b\n", "", "b\n"]]
+    np.testing.assert_array_equal(loaded.prefer(["x", "y"], asked), model.prefer(["x", "y"], asked))
+    assert np.isnan(loaded.prefer(["x"], asked[:1])[0, 0, 1]) and loaded.prefer(["x"], asked[:1])[0, 1, 2] == 0.5
+    logits = loaded.preference_logits(["y"], asked[1:])
+    assert torch.equal(logits, -logits.mT) and logits[0, 0, 1] == pytest.approx(math.log(9))
+    with pytest.raises(ValueError, match="read-only"):
+        model.matrix[0, 1] = 0.5
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ValueError, match="expected model_type tabular_preference, got 'llama'"):
+        pm.TabularPreferenceModel.from_pretrained(tmp_path)
+
+
+def test_a_model_starts_from_a_language_model(tmp_path):
+    """The weights of the directory, its tokenizer, heads of its width; the language-model head is left behind."""
+    language_model = AutoModelForCausalLM.from_config(backbone_config("llama"))
+    language_model.save_pretrained(tmp_path)
+    pm.character_tokenizer().save_pretrained(tmp_path)
+    model = pm.HybridPreferenceModel.from_backbone(tmp_path)
+    assert model.config.pooling == "last" and model.tokenizer is not None
+    for name, weight in language_model.model.state_dict().items():
+        assert torch.equal(model.backbone.state_dict()[name], weight)
+    assert model.score.weight.std() > 0.05 and not model.gate.weight.any()
+    assert np.isfinite(model.prefer(PROMPTS, RESPONSES)).all()
+
+
+def test_heads_on_different_backbones_keep_their_pooling(tmp_path):
+    """A mean on a causal backbone stays one after saving; an old configuration without the word gets its default."""
+    model = causal(pooling="mean")
+    model.save_pretrained(tmp_path)
+    assert pm.HybridPreferenceModel.from_pretrained(tmp_path).config.pooling == "mean"
+    old = pm.HybridPreferenceConfig.from_dict({"backbone_config": hybrid().config.backbone_config.to_dict()})
+    assert old.pooling == "mean" and old.temperature == 1.0 and cooled().config.temperature == 1.7
+
+
+def test_serving_benchmark_smoke(tmp_path, capsys):
+    """Both works in small: a table, CSV and JSON; nothing is held to a bar."""
+    from benchmarks.preference_serving import main
+
+    threads = torch.get_num_threads()
+    assert main(["--quick", "--out", str(tmp_path)]) == 0
+    assert torch.get_num_threads() == threads
+    assert "shared prompt" in capsys.readouterr().out
+    record = json.loads((tmp_path / "preference_serving.json").read_text())
+    assert {row["way"] for row in record["rows"]} == {"hybrid", "cross-encoder", "shared", "apart"}
+    assert record["threads"] == 1 and all(row["difference"] <= 1e-5 for row in record["rows"])
+    assert (tmp_path / "preference_serving.csv").exists()
