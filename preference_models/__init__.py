@@ -20,6 +20,7 @@ from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.evaluation import EvaluationReport, evaluate
 from preference_models.heads import ResponseEmbeddings, pair_logits, preference_logits
 from preference_models.hybrid import HybridPreferenceConfig, HybridPreferenceModel
+from preference_models.interop import as_pairwise_judge, group_win_rates
 from preference_models.losses import logistic_loss
 from preference_models.majority import MajorityPreferenceConfig, MajorityPreferenceModel, majority_of
 from preference_models.selection import Selection, choose_discs
@@ -59,6 +60,7 @@ __all__ = [
     "Selection",
     "TabularPreferenceModel",
     "TextBatch",
+    "as_pairwise_judge",
     "ask",
     "character_tokenizer",
     "choose_discs",
@@ -67,6 +69,7 @@ __all__ = [
     "evaluate",
     "fit_preference_model",
     "fit_temperature",
+    "group_win_rates",
     "load_comparisons",
     "logistic_loss",
     "majority_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Sequence
@@ -62,6 +63,9 @@ class PairwiseConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the backbone's configuration from its dictionary, choose the pooling, refuse what makes no sense."""
+        if isinstance(self.backbone_config, PreTrainedConfig):
+            # A nested configuration is told anew how to attend: the one that a loaded backbone still reads may not be.
+            self.backbone_config = copy.deepcopy(self.backbone_config)
         super().__post_init__(**kwargs)
         if self.pooling is None:
             self.pooling = "last" if is_causal(self.backbone_config) else "mean"

@@ -209,3 +209,21 @@ def test_serving_benchmark_smoke(tmp_path, capsys):
     assert {row["way"] for row in record["rows"]} == {"hybrid", "cross-encoder", "shared", "apart"}
     assert record["threads"] == 1 and all(row["difference"] <= 1e-5 for row in record["rows"])
     assert (tmp_path / "preference_serving.csv").exists()
+
+
+def test_a_causal_backbone_stays_causal(tmp_path):
+    """What a token is made of does not depend on what follows, in memory as after saving and loading.
+
+    A configuration shared with the loaded backbone would take its way of attending, and with it the causal mask.
+    """
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(backbone_config("llama")).save_pretrained(tmp_path / "lm")
+    pm.character_tokenizer().save_pretrained(tmp_path / "lm")
+    model = pm.HybridPreferenceModel.from_backbone(tmp_path / "lm").eval()
+    with torch.no_grad():
+        alone = model.backbone(torch.tensor([[5]])).last_hidden_state[0, 0]
+        followed = model.backbone(torch.tensor([[5, 9, 7]])).last_hidden_state[0, 0]
+    torch.testing.assert_close(followed, alone, atol=1e-5, rtol=0)
+    model.save_pretrained(tmp_path / "fitted")
+    again = AutoModel.from_pretrained(tmp_path / "fitted").eval()
+    np.testing.assert_array_equal(again.prefer(PROMPTS, RESPONSES), model.prefer(PROMPTS, RESPONSES))

@@ -1,0 +1,232 @@
+"""General preference models (GPM): unit vectors on a causal language model, compared by a gated quarter turn.
+
+Layout (``general-preference/GPM-*``): a causal language model of transformers with two more tensors,
+``value_head.weight [2k, d]`` and ``prompt_head.weight [k, d]`` (which may be absent), tokenizer and chat template. With
+v the value head of the last token, of norm 1, and lambda the gate,
+
+    s(y, y') = sum_l lambda_l(x) (v_2l v'_2l+1 - v_2l+1 v'_2l) / tau,    P(y > y' | x) = sigmoid(s)
+
+Source: Zhang et al. 2024 (2410.02197, section 3). That is :class:`DiscPreferenceModel` with a = (v_0, v_2, ...) and
+b = (v_1, v_3, ...), and its weights become one. What differs is how text is read, which is why it has its own oracle.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from transformers import AutoModel, PreTrainedTokenizerBase
+
+from preference_models import serving
+from preference_models.adapters.folder import (
+    check_loading,
+    load_chat_tokenizer,
+    open_folder,
+    plain_ids,
+    read_tensors,
+    require_tensors,
+    trims,
+)
+from preference_models.base import is_causal
+from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
+from preference_models.heads import ResponseEmbeddings
+from preference_models.text import TextBatch, check_length
+from rebel_pref.preferences import FloatArray
+
+__all__ = ["GeneralPreferenceOracle", "load_gpm"]
+
+LAYOUT = "a general preference model (a causal language model with value_head.weight, in *.safetensors, and tokenizer)"
+PROMPT, RESPONSE = "PROMPTGOESHERE", "RESPONSEGOESHERE"
+
+
+class GeneralPreferenceOracle:
+    """A GPM that reads prompt and response as a chat: K encodes for a K x K matrix, skew to the last bit.
+
+    The chat is written with the tokenizer's template, and its last token gives way to the end of the sequence, whose
+    state is looked at; a template with nothing after the answer gets that end added. The gate looks at the last token
+    of the prompt's own message. Text that does not fit is an error, never cut; special tokens written out in a text are
+    not obeyed.
+
+    Parameters
+    ----------
+    model : the weights. Its own ``prefer`` would read "prompt <eos> response <eos>", which it was not trained on.
+    tokenizer : with a chat template and an ``eos_token``.
+    batch_size : most responses a forward pass.
+    """
+
+    def __init__(self, model: DiscPreferenceModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = 16) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer has no eos_token, whose state the model is trained on; set it")
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self._head, self._asked, self._middle, self._tail = _pieces(tokenizer)
+        self._trims = trims(tokenizer)
+
+    def embed(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> ResponseEmbeddings:
+        """Embed B prompts with K responses each, [B, K]; equal texts once."""
+        serving.check_texts(prompts, responses)
+        keys = [(prompt, text) for prompt, texts in zip(prompts, responses, strict=True) for text in texts]
+        order = sorted(dict.fromkeys(keys), key=lambda key: (len(key[0]) + len(key[1]), key))
+        parts: list[ResponseEmbeddings] = []
+        with serving.evaluating(self.model):
+            for at in range(0, len(order), self.batch_size):
+                chunk = order[at : at + self.batch_size]
+                asked = list(dict.fromkeys(prompt for prompt, _ in chunk))
+                prompt_of = torch.tensor([asked.index(prompt) for prompt, _ in chunk], device=self.model.device)
+                responses_read = self._batch([self.token_ids(*key) for key in chunk])
+                prompts_read = self._batch([self.token_ids(prompt) for prompt in asked])
+                embeddings = self.model.encode(responses_read, prompts_read, prompt_of)
+                assert isinstance(embeddings, ResponseEmbeddings)
+                parts.append(embeddings)
+        place = {key: row for row, key in enumerate(order)}
+        rows = torch.tensor([place[key] for key in keys], device=self.model.device)
+        return parts[0].concatenate(parts[1:]).select(rearrange(rows, "(b k) -> b k", b=len(prompts)))
+
+    def prefer_embedded(self, ours: ResponseEmbeddings, theirs: ResponseEmbeddings | None = None) -> FloatArray:
+        """Win probabilities, float64 [B, K, K or M], of embeddings."""
+        return serving.prefer_embedded(ours, theirs)
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """Win probabilities, float64 [B, K, K or M]; ``P + P.T == 1`` to the last bit without `opponents`.
+
+        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
+        """
+        theirs = None if opponents is None else self.embed(prompts, opponents)
+        return self.prefer_embedded(self.embed(prompts, responses), theirs)
+
+    def token_ids(self, prompt: str, response: str | None = None) -> list[int]:
+        """What is read: the chat and the end, or the prompt's message alone. The last token is looked at."""
+        ids = [*self._head, *self._plain(prompt), *self._asked]
+        if response is not None:
+            ids += [*self._middle, *self._plain(response), *self._tail[:-1], self.tokenizer.eos_token_id]
+        check_length(prompt, len(ids), serving.max_length(self.model))
+        return ids
+
+    def _plain(self, text: str) -> list[int]:
+        return plain_ids(self.tokenizer, text.strip() if self._trims else text)
+
+    def _batch(self, ids: Sequence[Sequence[int]]) -> TextBatch:
+        tokens, mask, last = torch.zeros(3, len(ids), max(map(len, ids)), dtype=torch.int64)
+        for place, row in enumerate(ids):
+            tokens[place, : len(row)] = torch.tensor(row)
+            mask[place, : len(row)] = 1
+            last[place, len(row) - 1] = 1
+        return TextBatch(tokens, mask, last).to(self.model.device)
+
+
+def load_gpm(
+    directory: str | os.PathLike[str],
+    *,
+    value_head: str = "value_head.weight",
+    prompt_head: str = "prompt_head.weight",
+    gate: str = "softmax",
+    temperature: float = 0.1,
+    batch_size: int = 16,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> GeneralPreferenceOracle:
+    """Read a general preference model.
+
+    Parameters
+    ----------
+    value_head, prompt_head : names of the two tensors. Without a prompt head every gate is 1.
+    gate : "softmax", ``lambda = softmax(W h)``, as the published example computes it, or "scaled",
+        ``lambda = k softmax(W h / sqrt(d))`` with d the hidden size, as the published training code means to.
+    temperature : tau. Published scores are not divided by it, the loss is: signs are the same, probabilities are not.
+    batch_size : see :class:`GeneralPreferenceOracle`.
+    device : where the model goes.
+    dtype : of the language model's weights; None keeps that of the checkpoint. Heads compute in float32.
+
+    Raises
+    ------
+    ValueError
+        If the folder has another layout; the message names what is missing and what is there.
+    """
+    if gate not in ("softmax", "scaled"):
+        raise ValueError(f'gate must be "softmax" or "scaled", got {gate!r}')
+    folder = open_folder(directory, LAYOUT)
+    if not is_causal(folder.config):
+        raise ValueError(
+            f"{folder.path} holds a {folder.config.model_type}, which is no causal model; expected {LAYOUT}"
+        )
+    require_tensors(folder, [value_head], LAYOUT)
+    names = [name for name in (value_head, prompt_head) if name in folder.files]
+    heads = read_tensors(folder, names)
+    values, gates = heads[value_head], heads.get(prompt_head)
+    count, width = len(values) // 2, folder.config.get_text_config().hidden_size
+    if values.shape != (2 * count, width) or count == 0:
+        raise ValueError(
+            f"{value_head} of {folder.path} has shape {list(values.shape)}, expected [2 k, {width}]: a single row is a "
+            "Bradley-Terry reward model, not a general preference model"
+        )
+    if gates is not None and gates.shape != (count, width):
+        raise ValueError(
+            f"{prompt_head} of {folder.path} has shape {list(gates.shape)}, expected {[count, width]}, half the rows "
+            f"of {value_head}"
+        )
+    tokenizer = load_chat_tokenizer(folder)
+    backbone, info = AutoModel.from_pretrained(
+        folder.path,
+        dtype="auto" if dtype is None else dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    check_loading(folder, info["missing_keys"], LAYOUT)
+    # Our gate is k softmax(...): a temperature k times as high takes the k away.
+    plain = gate == "softmax" and gates is not None
+    config = DiscPreferenceConfig(
+        # A copy: the constructor resets how the configuration it is given attends, and the backbone reads its own.
+        backbone_config=copy.deepcopy(backbone.config),
+        num_discs=count,
+        temperature=count * temperature if plain else temperature,
+        pooling="last",
+    )
+    model = DiscPreferenceModel(config, None, backbone)
+    with torch.no_grad():
+        model.discs.weight.copy_(torch.cat([values[0::2], values[1::2]]))
+        model.gate.weight.copy_(_gate_weight(gates, model.gate.weight, plain))
+    return GeneralPreferenceOracle(model.to(device).eval(), tokenizer, batch_size=batch_size)
+
+
+def _gate_weight(gates: Tensor | None, like: Tensor, plain: bool) -> Tensor:
+    if gates is None:
+        return torch.zeros_like(like)
+    return gates.float() if plain else gates.float() / float(like.shape[1]) ** 0.5
+
+
+def _pieces(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Token ids before the prompt, of the rest of its message, between that and the answer, and after the answer."""
+    user: dict[str, Any] = {"role": "user", "content": PROMPT}
+    chat = str(tokenizer.apply_chat_template([user, {"role": "assistant", "content": RESPONSE}], tokenize=False))
+    alone = str(tokenizer.apply_chat_template([user], tokenize=False))
+    if [text.count(PROMPT) for text in (chat, alone)] != [1, 1] or chat.count(RESPONSE) != 1:
+        raise ValueError("the tokenizer's chat template does not repeat prompt and response once, as they stand")
+    head, rest = chat.split(PROMPT)
+    between, tail = rest.split(RESPONSE)
+    asked = alone.split(PROMPT)[1]
+    if not alone.startswith(head + PROMPT) or not between.startswith(asked):
+        raise ValueError(
+            "the tokenizer's chat template writes a prompt alone in another way than before an answer: there is no "
+            "token in common for the gate to look at"
+        )
+    encoded = [
+        tokenizer.encode(piece, add_special_tokens=False) for piece in (head, asked, between.removeprefix(asked), tail)
+    ]
+    # The published code tokenizes the chat like any text, which puts a beginning before it once more.
+    begin = tokenizer.bos_token_id
+    if begin is not None and tokenizer.encode("x")[:1] == [begin]:
+        encoded[0] = [begin, *encoded[0]]
+    return encoded[0], encoded[1], encoded[2], encoded[3]
