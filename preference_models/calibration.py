@@ -16,7 +16,7 @@ from preference_models.losses import logistic_loss
 __all__ = ["LARGEST_FACTOR", "Calibration", "best_temperature_factor", "fit_temperature"]
 
 LARGEST_FACTOR = 20.0
-"""A temperature changes at most by this factor: on votes that agree with every logit it would fall to 0."""
+"""A temperature changes at most by this factor."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ def best_temperature_factor(
 def fit_temperature(model: Any, held_out: Comparisons, *, label_noise: float = 0.0) -> Calibration:
     """Fit ``model.config.temperature`` to comparisons that the weights were not fitted to; saved with the model.
 
-    A positive factor on the logits: an intercept would favour whichever response stands first.
+    A positive factor on the logits: an intercept would favour whichever response stands first. The W votes that it is
+    fitted to get a doubt that shrinks with W (q becomes (W q + 1) / (W + 2), Platt 1999, equation 5): votes that agree
+    with every logit do not show that the model is never wrong.
 
     Parameters
     ----------
@@ -70,7 +72,9 @@ def fit_temperature(model: Any, held_out: Comparisons, *, label_noise: float = 0
         scaled = logits.double() / factor
         return logistic_loss(scaled, data.outcome.double(), data.weight.double(), label_noise=label_noise).item()
 
-    factor = best_temperature_factor(logits, data.outcome, data.weight, label_noise=label_noise)
+    votes = data.weight.double().sum()
+    smoothed = (votes * data.outcome.double() + 1) / (votes + 2)
+    factor = best_temperature_factor(logits, smoothed, data.weight, label_noise=label_noise)
     model.config.temperature = float(model.config.temperature) * factor
     at_limit = not 1.001 / LARGEST_FACTOR < factor < 0.999 * LARGEST_FACTOR
     return Calibration(model.config.temperature, loss(1.0), loss(factor), at_limit)

@@ -11,16 +11,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from preference_models.batching import prepare
 from preference_models.comparisons import Comparisons, ask
 from rebel_pref.preferences import FloatArray
 
-__all__ = ["MEASURES", "EvaluationReport", "Measure", "comparison_logits", "evaluate", "evaluate_logits", "reliability"]
+__all__ = [
+    "FEWEST_PROMPTS",
+    "MEASURES",
+    "EvaluationReport",
+    "Measure",
+    "comparison_logits",
+    "evaluate",
+    "evaluate_logits",
+    "reliability",
+]
 
 MEASURES = ("accuracy", "log_loss", "brier", "ece")
 BINS = 10
+FEWEST_PROMPTS = 10
 _CHUNK = 2_000_000  # Bootstrap counts held at a time.
 
 
@@ -55,7 +66,8 @@ class EvaluationReport:
     ece : expected calibration error, mean distance of P from the share of votes won, over 10 bins of the
         favourite's P in [1/2, 1]: bins of both orders, folded.
     comparisons, votes : rows, and the sum of their weights.
-    clusters, cluster : how many of what the intervals draw: "group", "prompt", or "pair" where one prompt is all.
+    clusters, cluster : how many of what the intervals draw: "group", "prompt", or "pair" where there are
+        fewer than 10 prompts.
     level, replicates, seed : of the intervals: percentile bootstrap over clusters.
     subject : what the model has that Bradley-Terry has not, a plural.
     """
@@ -125,7 +137,8 @@ def evaluate(
     Parameters
     ----------
     model, bradley_terry : fitted models, or anything with ``prefer``; see :func:`comparison_logits`.
-    held_out : see :func:`split_held_out`; its groups, or else its prompts, are what the bootstrap draws.
+    held_out : see :func:`split_held_out`; its groups, or else its prompts, are what the bootstrap draws,
+        see :func:`clusters`.
     level : of the intervals, in (0, 1).
     replicates : of the bootstrap.
     subject : see :class:`EvaluationReport`.
@@ -142,7 +155,7 @@ def comparison_logits(model: Any, comparisons: Comparisons) -> FloatArray:
     ValueError
         If an oracle has not judged every comparison: select those that it has.
     """
-    if hasattr(model, "encode") or hasattr(model, "compare"):
+    if isinstance(model, torch.nn.Module):
         return np.asarray(prepare(model, comparisons).logits(model).double().cpu().numpy())
     share = ask(model, comparisons.prompts, comparisons.first, comparisons.second)
     if np.isnan(share).any():
@@ -178,8 +191,7 @@ def evaluate_logits(
     values = np.stack([_measures(one.sum(axis=0, keepdims=True))[0] for one in sums])
     drawn = np.stack([_measures(one) for one in _resample(sums, replicates, seed)])
     edges = [50 * (1 - level), 50 * (1 + level)]
-    with np.errstate(invalid="ignore"):
-        low, high = np.nanpercentile(drawn[0] - drawn[1], edges, axis=0)
+    low, high = np.stack([_percentiles(column, edges) for column in (drawn[0] - drawn[1]).T], axis=1)
     found = {
         measure: Measure(
             *(float(v) for v in (values[0, i], values[1, i], values[0, i] - values[1, i], low[i], high[i]))
@@ -218,15 +230,20 @@ def reliability(logits: ArrayLike, comparisons: Comparisons) -> list[dict[str, f
 
 
 def clusters(comparisons: Comparisons) -> tuple[str, NDArray[np.int64]]:
-    """What is drawn together, and which of them each row belongs to [N]: groups, prompts, or pairs of one prompt."""
+    """What is drawn together, and which of them each row belongs to [N]: groups, or prompts, or pairs of a prompt.
+
+    Few clusters make no interval (two prompts drawn with replacement are the same one half of the time), so that fewer
+    than :data:`FEWEST_PROMPTS` prompts are not drawn but their pairs are: the interval is about these prompts then.
+    """
     keys: Sequence[Any]
     if comparisons.group is not None:
         name, keys = "group", comparisons.group
-    elif len(set(comparisons.prompts)) > 1:
+    elif len(set(comparisons.prompts)) >= FEWEST_PROMPTS:
         name, keys = "prompt", comparisons.prompts
     else:
         name = "pair"
-        keys = [frozenset(pair) for pair in zip(comparisons.first, comparisons.second, strict=True)]
+        rows = zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
+        keys = [(prompt, frozenset(pair)) for prompt, *pair in rows]
     index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return name, np.array([index[key] for key in keys])
 
@@ -234,6 +251,12 @@ def clusters(comparisons: Comparisons) -> tuple[str, NDArray[np.int64]]:
 def row_log_loss(logits: FloatArray, outcome: FloatArray) -> FloatArray:
     """Nats of each comparison [N]."""
     return np.asarray(np.logaddexp(0.0, -logits) * outcome + np.logaddexp(0.0, logits) * (1 - outcome))
+
+
+def _percentiles(values: FloatArray, edges: Sequence[float]) -> FloatArray:
+    """Of the replicates in which there was something to measure."""
+    known = values[~np.isnan(values)]
+    return np.percentile(known, edges) if known.size else np.full(len(edges), np.nan)
 
 
 def _sums(logits: FloatArray, outcome: FloatArray, weight: FloatArray, cluster: NDArray[np.int64]) -> FloatArray:

@@ -55,7 +55,9 @@ def run(argv: Sequence[str]) -> int:
     train, validation = split_held_out(rest, arguments.held_out, arguments.seed + 1, by=arguments.split)
     out = Path(arguments.out)
     accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(), log_with=list(arguments.trackers) or None, project_dir=str(out)
+        cpu=not torch.accelerator.is_available(),
+        log_with=list(arguments.trackers) or None,
+        project_dir=str(out / "trackers"),
     )
     if accelerator.is_main_process:
         _prepare_folder(out, arguments)
@@ -72,6 +74,8 @@ def run(argv: Sequence[str]) -> int:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         if arguments.json:
             print(json.dumps(result))
+    if accelerator.num_processes > 1:
+        accelerator.end_training()
     return 1 if result["evaluation"]["log_loss"]["low"] > 0.0 else 0
 
 
@@ -294,6 +298,8 @@ def _print(report: EvaluationReport, chosen: str, temperature: float, out: Path,
         rows,
     )
     display.line(f"Intervals: {report.replicates} bootstrap replicates over {report.clusters:,} {report.cluster}s.")
+    if chosen == "bradley_terry":
+        display.line("The model is the Bradley-Terry model: the two columns are one.")
     display.line(f"Temperature {temperature:.3g}; the model is in {out / 'model'}.")
     display.line(f"{report.verdict[0].upper()}{report.verdict[1:]}.")
 

@@ -1,0 +1,157 @@
+"""`rebel-pref fit`: what it prints and writes, that it resumes, and what it says of bad input."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+import preference_models as pm
+from preference_models.training import fit_preference_model
+from rebel_pref.cli import fit as command
+from rebel_pref.cli import main
+from rebel_pref.games.text import rock_paper_scissors_text
+
+WORDS = ["rock", "paper", "scissors", "rook", "pepper", "scissor"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_settings(monkeypatch):
+    """No setting of the caller's changes what is printed."""
+    monkeypatch.delenv("REBEL_PREF_TRACEBACK", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
+@pytest.fixture
+def votes(tmp_path):
+    """A cycle of three, each of the three written in two ways."""
+    game = rock_paper_scissors_text(0.9, 0.9, 0.9)
+    drawn = pm.draw_comparisons(game, game.prompts, [WORDS[:3]], votes=500, seed=0)
+    other = dict(zip(WORDS[:3], WORDS[3:], strict=True))
+    path = tmp_path / "votes.jsonl"
+    lines = []
+    for n, (prompt, a, b, q) in enumerate(zip(drawn.prompts, drawn.first, drawn.second, drawn.outcome, strict=True)):
+        row = {"first": other[a] if n % 2 else a, "second": other[b] if n % 3 else b}
+        lines.append(json.dumps({"prompt": prompt, **row, "outcome": q}))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def call(capsys, *argv):
+    code = main(["fit", *map(str, argv)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+SMALL = ("--steps", 80, "--hidden", 16, "--bootstrap", 50, "--learning-rate", 0.01)
+
+
+def test_a_cycle_earns_discs(capsys, votes, tmp_path):
+    """Table, verdict, a model that loads and that cycles, metrics and calibration."""
+    out = tmp_path / "run"
+    code, told, err = call(capsys, votes, "--out", out, "--discs", 2, *SMALL)
+    assert (code, err) == (0, "")
+    assert "The discs earn their keep." in told and "log-loss" in told and "Bradley-Terry" in told
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["num_discs"] == 2 and metrics["evaluation"]["earns_keep"]
+    assert metrics["evaluation"]["accuracy"]["model"] > 0.85 > metrics["evaluation"]["accuracy"]["bradley_terry"]
+    model = pm.HybridPreferenceModel.from_pretrained(out / "model")
+    prompt = json.loads(votes.read_text().splitlines()[0])["prompt"]
+    share = model.prefer([prompt], [WORDS[:3]])[0]
+    assert min(share[1, 0], share[0, 2], share[2, 1]) > 0.6
+    calibration = json.loads((out / "calibration.json").read_text())
+    assert calibration["2_discs"]["temperature"] == metrics["temperature"] == model.config.temperature
+    assert not (out / "checkpoints").exists()
+
+
+def test_json_and_a_choice(capsys, votes, tmp_path, monkeypatch):
+    """One object on standard output, the same as the file; candidates from 0 discs on."""
+    monkeypatch.setattr(command, "CANDIDATES", (0, 1))
+    code, told, _ = call(capsys, votes, "--out", tmp_path / "run", "--json", *SMALL)
+    metrics = json.loads(told)
+    assert code == 0 and metrics == json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [one["num_discs"] for one in metrics["candidates"]] == [0, 1] and metrics["num_discs"] == 1
+
+
+@pytest.mark.parametrize("kind", ["disc", "bradley_terry", "cross_encoder"])
+def test_other_kinds(capsys, votes, tmp_path, kind):
+    extra = ("--discs", 1) if kind == "disc" else ()
+    options = ("--steps", 4, "--hidden", 8, "--bootstrap", 5, "--batch-size", 16)
+    code, told, err = call(capsys, votes, "--kind", kind, "--out", tmp_path / "run", *options, *extra)
+    assert code in (0, 1) and err == "" and "earn their keep" in told
+    stored = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert stored["model_type"] == f"{kind}_preference"
+
+
+def test_a_backbone_from_a_folder(capsys, votes, tmp_path):
+    small = pm.small_hybrid_model(hidden=8, layers=1)
+    small.backbone.save_pretrained(tmp_path / "backbone")
+    small.tokenizer.save_pretrained(tmp_path / "backbone")
+    options = ("--model", tmp_path / "backbone", "--steps", 3, "--bootstrap", 5, "--discs", 1, "--seed", 3)
+    code, _, err = call(capsys, votes, "--out", tmp_path / "run", "--split", "item", *options)
+    assert code in (0, 1) and err == ""
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["settings"]["learning_rate"] == 2e-5 and metrics["split"] == "item"
+
+
+def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
+    """Killed in the second fit: --resume true ends with the numbers of a run that was not."""
+    options = ("--discs", 1, "--steps", 20, "--hidden", 8, "--bootstrap", 5, "--json")
+    _, told, _ = call(capsys, votes, "--out", tmp_path / "whole", *options)
+
+    def dying(*args, progress, **rest):
+        def kill(step, loss):
+            calls.append(step)
+            if len(calls) == 27:
+                raise KeyboardInterrupt
+            progress(step, loss)
+
+        return fit_preference_model(*args, progress=kill, **rest)
+
+    calls = []
+    monkeypatch.setattr(command, "fit_preference_model", dying)
+    with pytest.raises(KeyboardInterrupt):
+        main(["fit", str(votes), "--out", str(tmp_path / "cut"), *map(str, options)])
+    code, _, err = call(capsys, votes, "--out", tmp_path / "cut", *options)
+    assert code == 2 and "--resume true goes on with it" in err
+    code, _, err = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", "--seed", 4, *options)
+    assert code == 2 and "other settings: seed = 0, now 4" in err
+    _, again, _ = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
+    assert json.loads(again)["evaluation"] == json.loads(told)["evaluation"] and len(calls) < 27 + 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--kind", "elo"), "--kind: expected one of hybrid, disc, bradley_terry, cross_encoder, got 'elo'"),
+        (("--held-out", "1.5"), "--held-out: expected a share between 0 and 1, got 1.5"),
+        (("--discs", "few"), "--discs: expected auto or a whole number, not negative, got 'few'"),
+        (("--discs", "0"), "ask for --kind bradley_terry"),
+        (("--discs", "2", "--kind", "bradley_terry"), "a bradley_terry model has none"),
+        (("--steps", "0"), "--steps: expected a whole number from 1 on, got '0'"),
+        (("--model", "nowhere"), "expected \"small\" or the folder of a Hugging Face model, got 'nowhere'"),
+        (("--split", "prompt"), "expected at least two distinct prompts to split"),
+        (("--loss", "hinge", "--label-noise", "0.1"), "label_noise is about probabilities"),
+    ],
+)
+def test_bad_options(capsys, votes, tmp_path, options, message):
+    code, out, err = call(capsys, votes, "--out", tmp_path / "run", *options)
+    assert (code, out) == (2, "") and message in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data(capsys, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("prompt,first,second,outcome\np,a,b,1\np,a,c,2\n")
+    code, _, err = call(capsys, path)
+    assert code == 2 and f"{path}:3: expected an outcome in [0, 1]" in err
+    code, _, err = call(capsys, tmp_path / "absent.csv")
+    assert code == 2 and "absent.csv" in err
+
+
+def test_help_names_every_kind(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "cross_encoder" in out and "Bradley-Terry" in out and "--held-out" in out
