@@ -37,7 +37,7 @@ $(VENV)/.bench: $(VENV)/.dev
 # Every benchmark runs, whatever bar the one before it missed.
 bench: $(VENV)/.bench
 	status=0; \
-	for name in self_play solver_speed solver_fuzz; do $(BIN)/python -m benchmarks.$$name || status=1; done; \
+	for name in self_play solver_speed solver_fuzz theory preference_serving preference_models; do $(BIN)/python -m benchmarks.$$name || status=1; done; \
 	exit $$status
 
 clean:
