@@ -26,7 +26,7 @@ from rebel_pref.solvers import Feedback, OpponentPool, SampledGroups, SampledOpp
 from rebel_pref.theory.checks import Check, Scale, at_least, at_most, noted
 from rebel_pref.theory.games import suite
 from rebel_pref.theory.last_iterate import LEVELS
-from rebel_pref.theory.study import geometric_mean, play
+from rebel_pref.theory.study import FLOOR, geometric_mean, play
 from rebel_pref.theory.style import panels, save
 
 __all__ = ["Cell", "section"]
@@ -128,7 +128,7 @@ def _against_grid(level: str, rounds: int, cells: list[Cell], default: Mapping[s
         f"{level}, round {rounds}: geometric mean of the last iterate's exploitability, default; bound: {slack:g} x "
         f"the best of {len(cells)} constant settings in hindsight ({best})"
     )
-    worse = {game: default[game] / max(best.by_game[game], 1e-6) for game in default}
+    worse = {game: default[game] / max(best.by_game[game], FLOOR) for game in default}
     game = max(worse, key=lambda name: worse[name])
     lost = ", ".join(name for name, factor in worse.items() if factor > 1.25) or "none"
     return [
