@@ -14,7 +14,7 @@ from preference_models.comparisons import (
     perturb,
     split_held_out_pairs,
 )
-from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel, PositionBias
+from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel
 from preference_models.data import load_comparisons
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.evaluation import EvaluationReport, evaluate
@@ -34,7 +34,7 @@ from preference_models.small import (
     small_majority_model,
 )
 from preference_models.splits import split_held_out
-from preference_models.tabular import TabularPreferenceModel
+from preference_models.tabular import TabularPreferenceConfig, TabularPreferenceModel
 from preference_models.text import TextBatch, character_tokenizer, tokenize
 from preference_models.training import FitConfig, FitReport, fit_preference_model
 
@@ -54,10 +54,10 @@ __all__ = [
     "HybridPreferenceModel",
     "MajorityPreferenceConfig",
     "MajorityPreferenceModel",
-    "PositionBias",
     "PreferenceModel",
     "ResponseEmbeddings",
     "Selection",
+    "TabularPreferenceConfig",
     "TabularPreferenceModel",
     "TextBatch",
     "as_pairwise_judge",

@@ -22,6 +22,7 @@ from transformers import initialization as init
 from transformers.configuration_utils import SubConfigSpec
 
 from preference_models import heads, packing, serving
+from preference_models.chat import has_chat_template
 from preference_models.heads import Embeddings
 from preference_models.packing import PackedBatch
 from preference_models.text import TextBatch
@@ -50,6 +51,8 @@ class PairwiseConfig(PreTrainedConfig):
     pooling : "mean" of the hidden states of a response and its end, or "last", the hidden state of its end. None
         chooses by the backbone: "last" for a causal one, of whose tokens only the last has read the whole response.
     temperature : logits are divided by it. It calibrates: the sign of a logit, and what is skew, stay as they are.
+    chat : whether texts are read in the tokenizer's chat template (:mod:`preference_models.chat`), as a language model
+        that was tuned on chats expects, rather than as "prompt <eos> response <eos>".
     """
 
     model_type = "pairwise_preference"
@@ -60,6 +63,7 @@ class PairwiseConfig(PreTrainedConfig):
     backbone_config: dict[str, Any] | PreTrainedConfig | None = None
     pooling: str | None = None
     temperature: float = 1.0
+    chat: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Build the backbone's configuration from its dictionary, choose the pooling, refuse what makes no sense."""
@@ -156,11 +160,14 @@ class PairwiseModel(PreTrainedModel):
         Parameters
         ----------
         directory : of an encoder or a causal language model in safetensors; its language-model head is left out.
-        config : settings, whose ``backbone_config`` is that of the directory; None means the defaults.
+        config : settings, whose ``backbone_config`` is that of the directory; None means the defaults, and texts in
+            the chat template where there is one.
         """
         backbone = AutoModel.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
-        config = cls.config_class(backbone_config=backbone.config) if config is None else config
-        return cls(config, serving.load_tokenizer(directory), backbone)
+        tokenizer = serving.load_tokenizer(directory)
+        if config is None:
+            config = cls.config_class(backbone_config=backbone.config, chat=has_chat_template(tokenizer))
+        return cls(config, tokenizer, backbone)
 
 
 class EmbeddingModel(PairwiseModel):
@@ -176,9 +183,12 @@ class EmbeddingModel(PairwiseModel):
         raise NotImplementedError
 
     def forward(
-        self, responses: TextBatch, prompts: TextBatch | None = None, prompt_of: Tensor | None = None
+        self, responses: TextBatch | PackedBatch, prompts: TextBatch | None = None, prompt_of: Tensor | None = None
     ) -> Embeddings:
-        """Same as :meth:`encode`."""
+        """Same as :meth:`encode` or :meth:`encode_packed`."""
+        if isinstance(responses, PackedBatch):
+            packing.check_shareable(self.backbone)
+            return self.read(*packing.pooled(self.backbone, responses, self.config.pooling), responses.prompt_of)
         hidden = self.pool(responses)
         if not self.reads_prompt_alone:
             return self.read(hidden, None, None)
@@ -209,9 +219,8 @@ class EmbeddingModel(PairwiseModel):
 
         Equal to :meth:`encode` up to rounding. See :mod:`packing` for which backbones and why.
         """
-        packing.check_shareable(self.backbone)
-        hidden, asked = packing.pooled(self.backbone, packed, self.config.pooling)
-        return self.read(hidden, asked, packed.prompt_of)
+        embeddings: Embeddings = self(packed)
+        return embeddings
 
     def preference_logits(self, ours: Embeddings, theirs: Embeddings | None = None) -> Tensor:
         """Logits [..., K, K or M] of embeddings [..., K]; see :func:`heads.preference_logits`."""

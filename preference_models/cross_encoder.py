@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,26 +15,9 @@ from preference_models.heads import float32_linear
 from preference_models.text import TextBatch, tokenize_pairs
 from rebel_pref.preferences import FloatArray, symmetrize_logits
 
-__all__ = ["CrossEncoderPreferenceConfig", "CrossEncoderPreferenceModel", "PositionBias"]
+__all__ = ["CrossEncoderPreferenceConfig", "CrossEncoderPreferenceModel"]
 
 BATCH_SIZE = 64  # Pairs a forward pass when serving.
-
-
-@dataclass(frozen=True, eq=False)
-class PositionBias:
-    """How much a joint reading depends on which response stands first.
-
-    Attributes
-    ----------
-    bias : float64 [B, K, K], ``(f(y, y') + f(y', y)) / 2`` in nats, 0 for a model that does not care; positive where
-        the first response is favoured. Symmetric; NaN on the diagonal, which is not read.
-    mean : mean of it over the pairs.
-    flip_rate : share of the pairs where the two orders name different winners.
-    """
-
-    bias: FloatArray
-    mean: float
-    flip_rate: float
 
 
 class CrossEncoderPreferenceConfig(PairwiseConfig):
@@ -48,10 +30,12 @@ class CrossEncoderPreferenceModel(PairwiseModel):
     """``s(y, y') = (f(x, y, y') - f(x, y', y)) / 2``, where f reads "prompt <eos> y <eos> y' <eos>" as one text.
 
     A joint reading depends on the order; both orders averaged on the logits are skew-symmetric to the last bit, and
-    an additive preference for a position cancels. How large it was is reported by :meth:`position_bias`.
+    an additive preference for a position cancels. How large it was says :func:`preference_models.judges.position_bias`:
+    the model is a judge that answers in the order shown, too.
     """
 
     config_class = CrossEncoderPreferenceConfig
+    gives_logits = True
 
     def add_heads(self, width: int) -> None:
         """See :class:`PairwiseModel`. No bias: it would cancel."""
@@ -105,36 +89,40 @@ class CrossEncoderPreferenceModel(PairwiseModel):
         logits = self.preference_logits(prompts, responses, opponents)
         return serving.preferences_from_logits(logits, symmetric=opponents is None)
 
-    def position_bias(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> PositionBias:
-        """What averaging both orders hides, on these responses."""
-        raw = self.raw_logits(prompts, responses).double().cpu().numpy()
-        count = raw.shape[-1]
-        if count < 2:
-            raise ValueError(f"a position bias needs at least 2 responses a prompt, got {count}")
-        bias = 0.5 * (raw + raw.swapaxes(1, 2))
-        bias[:, np.arange(count), np.arange(count)] = np.nan
-        rows, columns = np.triu_indices(count, 1)
-        # Both orders name the same winner where f(y, y') and f(y', y) have opposite signs.
-        flips = raw[:, rows, columns] * raw[:, columns, rows] > 0
-        return PositionBias(bias, float(bias[:, rows, columns].mean()), float(flips.mean()))
+    def judge_as_shown(self, shown: Sequence[tuple[str, str, str]]) -> FloatArray:
+        """Raw logits f, float64 [N], of (prompt, first, second) in that order; equal texts are read as well.
+
+        See :class:`preference_models.judges.OrderedJudge`.
+        """
+        if not shown:
+            return np.empty(0)
+        flat, place = self._read(shown)
+        rows = torch.tensor([place[view] for view in shown], device=flat.device)
+        return np.asarray(flat[rows].double().cpu().numpy())
 
     def _raw(self, prompts: Sequence[str], first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> Tensor:
         keys = [(x, a, b) for x, ours, theirs in zip(prompts, first, second, strict=True) for a in ours for b in theirs]
-        # Batched by length, each distinct pair once; a text against itself is even and needs no reading.
-        distinct = sorted({key for key in keys if key[1] != key[2]}, key=lambda key: (sum(map(len, key)), key))
-        place = {key: row for row, key in enumerate(distinct)}
+        # A text against itself is even and needs no reading.
+        flat, place = self._read([key for key in keys if key[1] != key[2]])
+        flat = torch.cat([flat, flat.new_zeros(1)])
+        rows = torch.tensor([place.get(key, len(place)) for key in keys], device=self.device)
+        return flat[rows].reshape(len(prompts), len(first[0]), len(second[0]))
+
+    def _read(self, shown: Sequence[tuple[str, str, str]]) -> tuple[Tensor, dict[tuple[str, str, str], int]]:
+        """Raw logits, float32, in evaluation mode, and the place of each pair in them; batched by length."""
+        distinct = sorted(set(shown), key=lambda view: (sum(map(len, view)), view))
         with serving.evaluating(self):
             parts = [
                 self(self._tokenize(*zip(*distinct[at : at + BATCH_SIZE], strict=True)))
                 for at in range(0, len(distinct), BATCH_SIZE)
             ]
-            flat = torch.cat([*parts, torch.zeros(1, device=self.device)])
-        rows = torch.tensor([place.get(key, len(distinct)) for key in keys], device=self.device)
-        return flat[rows].reshape(len(prompts), len(first[0]), len(second[0]))
+            flat = torch.cat([torch.empty(0, device=self.device), *parts])
+        return flat, {view: row for row, view in enumerate(distinct)}
 
     def _tokenize(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> TextBatch:
         tokenizer = serving.require_tokenizer(self)
-        return tokenize_pairs(tokenizer, prompts, first, second, max_length=serving.max_length(self)).to(self.device)
+        limit, chat = serving.max_length(self), self.config.chat
+        return tokenize_pairs(tokenizer, prompts, first, second, max_length=limit, chat=chat).to(self.device)
 
 
 AutoConfig.register(CrossEncoderPreferenceConfig.model_type, CrossEncoderPreferenceConfig)

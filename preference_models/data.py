@@ -3,7 +3,8 @@
 A row is one of
 
 - ``prompt``, ``chosen``, ``rejected``: strings, or lists of messages ``{"role": ..., "content": ...}``. With messages
-  the prompt may be missing: it is what the two have in common.
+  the prompt may be missing: it is what the two have in common. A chat becomes a prompt by
+  :func:`preference_models.messages.conversation`; how it is written out is the model's affair.
 - ``prompt``, ``first``, ``second`` (or ``response_a``, ``response_b``) and a verdict.
 - ``prompt``, ``responses`` (K strings) and ``pairs``: lists ``[i, j, outcome]``, ``[i, j, votes_i, votes_j]`` or
   ``[i, j, votes_i, votes_j, ties]``, or objects ``{"first": i, "second": j}`` with a verdict.
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from preference_models.comparisons import Comparisons
-from preference_models.messages import common_prompt, prompt_text, response_text
+from preference_models.messages import common_prompt, conversation, response_text
 from preference_models.row_files import read_rows, shown
 
 __all__ = ["load_comparisons"]
@@ -44,7 +45,7 @@ _FORMS = "chosen and rejected, first and second (or response_a and response_b), 
 
 
 def load_comparisons(
-    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], *, tokenizer: Any = None, split: str | None = None
+    source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], *, split: str | None = None
 ) -> Comparisons:
     """Read comparisons; see the module for the rows.
 
@@ -55,7 +56,6 @@ def load_comparisons(
     source : a file (.jsonl, .json: a list of rows, .csv; each also as .gz; .parquet), a folder that ``save_to_disk`` of
         `datasets` wrote, or rows: a ``datasets.Dataset``, or any iterable of mappings. Parquet and folders need the
         package `datasets`; nothing is downloaded.
-    tokenizer : whose chat template writes out lists of messages; without one, roles and contents are written plainly.
     split : of a folder with several.
 
     Raises
@@ -65,7 +65,7 @@ def load_comparisons(
     OSError
         For a file that cannot be read.
     """
-    rows = _Rows(tokenizer)
+    rows = _Rows()
     found: Iterator[tuple[str, Any]]
     if isinstance(source, str | os.PathLike):
         found = read_rows(Path(source), split)
@@ -99,7 +99,6 @@ def load_comparisons(
 class _Rows:
     """Columns in the making."""
 
-    tokenizer: Any
     prompts: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
     second: list[str] = field(default_factory=list)
@@ -143,7 +142,7 @@ class _Rows:
                     'expected a prompt beside chosen and rejected, got none (it may be the empty string "")'
                 )
             asked, chosen, rejected = common_prompt(chosen, rejected)
-            prompt = prompt_text(asked, self.tokenizer)
+            prompt = conversation(asked)
         else:
             prompt = self._prompt(row)
         ours, theirs = self._text(chosen, "chosen"), self._text(rejected, "rejected")
@@ -168,7 +167,7 @@ class _Rows:
         prompt = row.get("prompt", "")
         if isinstance(prompt, str):
             return prompt
-        return prompt_text(prompt, self.tokenizer)
+        return conversation(prompt)
 
     def _text(self, value: Any, name: str) -> str:
         try:

@@ -65,7 +65,7 @@ class DiscPreferenceModel(EmbeddingModel):
         unit = nn.functional.normalize(float32_linear(self.discs, hidden), dim=-1)
         left, right = torch.split(unit, count, dim=-1)
         gate = count * torch.softmax(float32_linear(self.gate, asked), dim=-1)
-        return ResponseEmbeddings(unit.new_zeros(len(unit)), gate[prompt_of] * left / self.config.temperature, right)
+        return ResponseEmbeddings(unit.new_zeros(len(unit)), gate[prompt_of] * left, right / self.config.temperature)
 
 
 AutoConfig.register(DiscPreferenceConfig.model_type, DiscPreferenceConfig)

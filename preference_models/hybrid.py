@@ -61,12 +61,12 @@ class HybridPreferenceModel(EmbeddingModel):
         temperature = self.config.temperature
         scores = float32_linear(self.score, hidden).squeeze(-1) / temperature
         discs = self.config.num_discs
-        if asked is None:
+        if asked is None or discs == 0:
             nothing = scores.new_zeros(len(scores), 0)
             return ResponseEmbeddings(scores, nothing, nothing)
         left, right = torch.split(float32_linear(self.discs, hidden), discs, dim=-1)
         gate = discs * torch.softmax(float32_linear(self.gate, asked), dim=-1)
-        return ResponseEmbeddings(scores, gate[prompt_of] * left / temperature, right)
+        return ResponseEmbeddings(scores, gate[prompt_of] * left, right / temperature)
 
 
 AutoConfig.register(HybridPreferenceConfig.model_type, HybridPreferenceConfig)

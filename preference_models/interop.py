@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from preference_models.comparisons import ask
-from preference_models.messages import prompt_text, response_text
+from preference_models.messages import conversation, response_text
 from rebel_pref.preferences import FloatArray, PreferenceOracle
 
 __all__ = ["PairwiseJudge", "as_pairwise_judge", "group_win_rates"]
@@ -25,7 +25,6 @@ def group_win_rates(
     *,
     num_generations: int | None = None,
     missing: str = "none",
-    tokenizer: Any = None,
 ) -> Callable[..., list[float | None]]:
     """A reward function for GRPO, RLOO and the like: how often a completion beats the others of its group.
 
@@ -40,8 +39,6 @@ def group_win_rates(
         its group's rates, whose advantage is 0 (None where nobody of the group was judged). TRL sums rewards over
         functions and leaves None out of the sum: if no other function speaks, the sum is 0, which here reads "lost to
         everyone". With a judge that may fail as the only reward, "mean" is what you want.
-    tokenizer : whose chat template writes out prompts that are lists of messages; see
-        :func:`preference_models.messages.prompt_text`. Completions that are lists of messages count by their contents.
 
     Returns
     -------
@@ -63,7 +60,7 @@ def group_win_rates(
     def group_win_rate(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         if len(prompts) != len(completions):
             raise ValueError(f"expected a prompt a completion, got {len(prompts)} and {len(completions)}")
-        asked = [prompt if isinstance(prompt, str) else prompt_text(prompt, tokenizer) for prompt in prompts]
+        asked = [prompt if isinstance(prompt, str) else conversation(prompt) for prompt in prompts]
         texts = [_completion(completion) for completion in completions]
         rewards: list[float | None] = [None] * len(texts)
         by_size: dict[int, list[int]] = {}
@@ -91,11 +88,9 @@ class PairwiseJudge:
     Attributes
     ----------
     oracle : which is asked.
-    tokenizer : for prompts that are lists of messages.
     """
 
     oracle: PreferenceOracle
-    tokenizer: Any = None
 
     def judge(
         self, prompts: Sequence[Any], completions: Sequence[Sequence[Any]], shuffle_order: bool = True
@@ -115,15 +110,15 @@ class PairwiseJudge:
                 raise ValueError(f"completions[{row}]: expected two completions, got {str(pair)[:80]!r}")
         if not prompts:
             return []
-        asked = [prompt if isinstance(prompt, str) else prompt_text(prompt, self.tokenizer) for prompt in prompts]
+        asked = [prompt if isinstance(prompt, str) else conversation(prompt) for prompt in prompts]
         first, second = ([_completion(pair[side]) for pair in completions] for side in (0, 1))
         wins = np.asarray(ask(self.oracle, asked, first, second))
         return [-1 if np.isnan(p) or p == 0.5 else int(p < 0.5) for p in wins]
 
 
-def as_pairwise_judge(oracle: PreferenceOracle, *, tokenizer: Any = None) -> PairwiseJudge:
+def as_pairwise_judge(oracle: PreferenceOracle) -> PairwiseJudge:
     """An object with ``judge(prompts, completions, shuffle_order=True) -> list[int]``; see :class:`PairwiseJudge`."""
-    return PairwiseJudge(oracle, tokenizer)
+    return PairwiseJudge(oracle)
 
 
 def _completion(completion: Any) -> str:

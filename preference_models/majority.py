@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 from preference_models.base import EmbeddingModel, PairwiseConfig
 from preference_models.heads import float32_linear
-from preference_models.serving import complementary
+from preference_models.serving import check_texts, complementary
 from rebel_pref.preferences import FloatArray, PreferenceOracle
 
 __all__ = [
@@ -136,18 +136,28 @@ class MajorityOracle:
     ) -> FloatArray:
         """Win probabilities, float64 [B, K, K or M]; see :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
 
-        A member who has no judgement of a pair (NaN) is left out of it; NaN where no member has one.
+        Every member is asked about everything, in turn.
+
+        Raises
+        ------
+        ValueError
+            If a member answers with another shape, or with something that is no probability.
         """
-        votes = np.stack([model.prefer(prompts, responses, opponents) for model in self.models])
-        judged = ~np.isnan(votes)
-        if self.hard:
-            margin = votes - 0.5
-            votes = 0.5 + 0.5 * np.sign(np.where(np.abs(margin) < EVEN, 0.0, margin))
-        weight = np.asarray(self.weights).reshape(-1, 1, 1, 1) * judged
-        total = weight.sum(0)
-        # Where nobody voted, 0 / 1 stands in until it is marked as missing.
-        mean = (weight * np.where(judged, votes, 0.0)).sum(0) / np.where(total > 0, total, 1.0)
-        mean = np.where(total > 0, np.clip(mean, 0.0, 1.0), np.nan)
+        check_texts(prompts, responses, opponents)
+        rivals = responses if opponents is None else opponents
+        shape = (len(prompts), len(responses[0]), len(rivals[0]))
+        total, share = np.zeros(shape), np.zeros(shape)
+        for place, (model, weight) in enumerate(zip(self.models, self.weights, strict=True)):
+            votes = _votes(model.prefer(prompts, responses, opponents), shape, place)
+            if self.hard:
+                margin = votes - 0.5
+                votes = 0.5 + 0.5 * np.sign(np.where(np.abs(margin) < EVEN, 0.0, margin))
+            judged = ~np.isnan(votes)
+            total += weight * np.where(judged, votes, 0.0)
+            share += weight * judged
+        mean = np.divide(total, share, out=np.full(shape, np.nan), where=share > 0.0)
+        # Rounding of the weighted mean may pass the ends by a bit.
+        mean = np.clip(mean, 0.0, 1.0)
         return complementary(mean) if opponents is None else mean
 
 
@@ -156,12 +166,19 @@ def majority_of(
 ) -> MajorityOracle:
     """One oracle out of several, by their votes.
 
+    The mean is taken after the non-linearity: of probabilities or votes, never of scores. Three raters, each of them
+    transitive, can then prefer in a cycle (Condorcet), and enough of them can give any tournament (McGarvey 1953); a
+    mean of scores would be one more Bradley-Terry model.
+
+    A member that did not answer about a pair (NaN) is left out of that pair and the weights of the others are scaled
+    up; where none did, the pair is missing.
+
     Parameters
     ----------
     models : preference models, judges or any other oracles, at least one.
     weights : one positive weight each, None for equal ones; only ratios matter.
     vote : "soft", the mean of the win probabilities, or "hard", the share of members who prefer the response
-        (a member who calls a pair even gives half a vote).
+        (a member who calls a pair even, within 1e-6, gives half a vote).
     """
     if not models:
         raise ValueError("expected at least one model, got none")
@@ -170,7 +187,21 @@ def majority_of(
         raise ValueError(f"expected {len(models)} positive weights, one a model, got {given}")
     if vote not in ("soft", "hard"):
         raise ValueError(f'vote must be "soft" or "hard", got {vote!r}')
-    return MajorityOracle(tuple(models), tuple(given), vote == "hard")
+    largest = max(given)  # Of huge weights not even the sum overflows.
+    return MajorityOracle(tuple(models), tuple(weight / largest for weight in given), vote == "hard")
+
+
+def _votes(answer: FloatArray, shape: tuple[int, ...], place: int) -> FloatArray:
+    """Win probabilities as a member answered, NaN where it did not; or say what is wrong with them."""
+    votes = np.asarray(answer, dtype=np.float64)
+    if votes.shape != shape:
+        raise ValueError(f"member {place} of the majority answered with shape {votes.shape}, expected {shape}")
+    outside = votes[(votes < 0.0) | (votes > 1.0)]
+    if outside.size:
+        raise ValueError(
+            f"member {place} of the majority answered {outside[0]:.6g}, expected win probabilities in [0, 1] or NaN"
+        )
+    return votes
 
 
 AutoConfig.register(MajorityPreferenceConfig.model_type, MajorityPreferenceConfig)

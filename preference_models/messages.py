@@ -1,26 +1,51 @@
-"""Chats as text: lists of messages ``{"role": ..., "content": ...}``, as files of comparisons have them."""
+"""Chats, lists of messages ``{"role": ..., "content": ...}`` as files of comparisons have them, as prompts.
+
+A prompt is a string everywhere in this project: it is compared, hashed, written to JSON. A prompt of one message of the
+user is that message; any other chat is the JSON of its messages, which a model with a chat template writes out in it
+(:mod:`preference_models.chat`) and every other reader as "role: content", one a paragraph (:func:`plain_text`).
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preference_models.row_files import shown
 
-__all__ = ["common_prompt", "prompt_text", "response_text"]
+__all__ = ["common_prompt", "conversation", "messages_of", "plain_text", "response_text"]
+
+_BEGIN = '[{"role": '
 
 
-def prompt_text(messages: Any, tokenizer: Any = None) -> str:
-    """What stands before the answer: the tokenizer's chat template, if it has one, up to where the answer begins.
+def conversation(messages: Any) -> str:
+    """The messages that stand before an answer, as a prompt; :func:`messages_of` gives them back.
 
-    Without a template a single message is its content, and more are "role: content", one a paragraph.
+    Raises
+    ------
+    ValueError
+        For anything but a list of messages.
     """
-    checked = _checked(messages)
-    if getattr(tokenizer, "chat_template", None):
-        return str(tokenizer.apply_chat_template(checked, tokenize=False, add_generation_prompt=True))
-    if len(checked) == 1:
-        return checked[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in checked)
+    checked = [{"role": message["role"], "content": message["content"]} for message in _checked(messages)]
+    content = checked[0]["content"]
+    if len(checked) == 1 and checked[0]["role"] == "user" and _parsed(content) is None:
+        return content
+    return json.dumps(checked, ensure_ascii=False)
+
+
+def messages_of(prompt: str) -> list[dict[str, str]]:
+    """The messages of a prompt; a plain text is one message of the user."""
+    return _parsed(prompt) or [{"role": "user", "content": prompt}]
+
+
+def plain_text(prompt: str) -> str:
+    """A prompt for a reader without a chat template: a chat of several messages is "role: content", one a paragraph."""
+    messages = _parsed(prompt)
+    if messages is None:
+        return prompt
+    if len(messages) == 1:
+        return messages[0]["content"]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
 def response_text(messages: Any) -> str:
@@ -44,7 +69,18 @@ def common_prompt(chosen: Any, rejected: Any) -> tuple[list[Any], list[Any], lis
     return list(one[:same]), list(one[same:]), list(other[same:])
 
 
-def _checked(messages: Any) -> Sequence[Mapping[str, str]]:
+def _parsed(prompt: str) -> list[dict[str, str]] | None:
+    """The messages of a prompt that :func:`conversation` wrote as JSON; None for any other text."""
+    if not prompt.startswith(_BEGIN):
+        return None
+    try:
+        found = json.loads(prompt)
+        return list(_checked(found)) if all(set(message) == {"role", "content"} for message in found) else None
+    except ValueError:
+        return None
+
+
+def _checked(messages: Any) -> Sequence[dict[str, str]]:
     if not isinstance(messages, list | tuple) or not messages:
         raise ValueError(f"expected a string or a list of messages, got {shown(messages)}")
     for message in messages:

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from preference_models.batching import PreparedComparisons
-from preference_models.losses import Loss, loss_of
+from preference_models.fit_config import FitConfig
+from preference_models.losses import loss_of
+from preference_models.sharding import sharded_copy, whole
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -20,16 +22,38 @@ __all__ = ["Processes", "learning_rate_share", "make_optimizer", "take_step"]
 
 
 class Processes:
-    """The processes that fit one model together: each reads its part of every batch, and gradients are summed.
+    """The processes that fit one model together: each reads its parts of every batch, and gradients are summed.
 
     Sums, not the averages of DDP: a batch then has the gradient that one process would compute, whatever the weights
     of the rows and whichever responses they share.
+
+    Parameters
+    ----------
+    accelerator : None for this process alone.
+    shard : whether each keeps a part of the model only, see :mod:`preference_models.sharding`. So it is, too, if the
+        accelerator was launched to shard. One process has nothing to split.
     """
 
-    def __init__(self, accelerator: Accelerator | None) -> None:
+    def __init__(self, accelerator: Accelerator | None, *, shard: bool = False) -> None:
         self.accelerator = accelerator
         self.world: int = 1 if accelerator is None else accelerator.num_processes
         self.rank: int = 0 if accelerator is None else accelerator.process_index
+        launched = accelerator is not None and getattr(accelerator.state, "fsdp_plugin", None) is not None
+        self.shard = (shard or launched) and self.world > 1
+
+    def worker(self, model: torch.nn.Module) -> torch.nn.Module:
+        """What is fitted: the model, on the accelerator's device and alike on all processes, or a sharded copy."""
+        if self.accelerator is None:
+            return model
+        if not self.shard:
+            model.to(self.accelerator.device)
+        if self.world > 1:
+            from accelerate.utils import broadcast
+
+            for tensor in (*model.parameters(), *model.buffers()):
+                there = broadcast(tensor.data.to(self.accelerator.device, copy=True))
+                tensor.data.copy_(there)
+        return sharded_copy(model, self.accelerator.device, self.world) if self.shard else model
 
     def autocast(self) -> Any:
         """The precision that the accelerator was made with."""
@@ -43,21 +67,14 @@ class Processes:
 
         return float(broadcast_object_list([value])[0])
 
-    def start_alike(self, model: torch.nn.Module) -> None:
-        """Give every process the main one's weights."""
-        if self.world > 1:
-            from accelerate.utils import broadcast
-
-            for tensor in (*model.parameters(), *model.buffers()):
-                tensor.data.copy_(broadcast(tensor.data.clone()))
-
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter], loss: Tensor) -> Tensor:
         """Sum the gradients over the processes, in place; the loss summed likewise."""
         if self.world == 1:
             return loss
         from accelerate.utils import reduce
 
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        # Those of a sharded model are summed already.
+        gradients = [] if self.shard else [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([loss.detach().reshape(1).float(), *(g.flatten().float() for g in gradients)])
         total, *parts = torch.split(reduce(flat, "sum"), [1, *(g.numel() for g in gradients)])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -81,45 +98,60 @@ def take_step(
     rows: Tensor,
     optimizer: torch.optim.Optimizer,
     processes: Processes,
-    *,
-    loss: Loss,
-    margin: float,
-    label_noise: float,
-    disc_shrinkage: float,
-    gradient_clip: float,
+    config: FitConfig,
+    step: int,
 ) -> tuple[float, float]:
-    """One optimiser step on comparisons `rows` (the same on every process): the loss, and the gradient's norm.
+    """Optimiser step number `step` on comparisons `rows`, the same on every process: the loss, and the gradient's norm.
 
-    Where either is not finite, no step is taken.
+    The rows are cut into parts, as many for each process, and each part is one forward pass; the gradient is that of
+    the batch as a whole, up to rounding.
+
+    Raises
+    ------
+    FloatingPointError
+        If loss or gradient is not finite. No step is taken then.
     """
-    rank, world = processes.rank, processes.world
-    mine = rows[rank::world]
-    idle = len(mine) == 0
-    if idle:  # The sum over the processes needs a gradient from each: a row that counts nothing.
-        mine = rows[:1]
-    with processes.autocast():
-        embeddings, logits = data.pair_logits(model, mine)
-    value = loss_of(loss, logits.float(), data.outcome[mine], data.weight[mine], margin=margin, label_noise=label_noise)
-    total = value
-    if world > 1:
-        value = value * (0.0 if idle else float(data.weight[mine].sum() / data.weight[rows].sum()))
-        total = value
-    if hasattr(embeddings, "left"):
-        if world == 1:
-            penalty = embeddings.left.square().sum(-1).mean() + embeddings.right.square().sum(-1).mean()
-        else:
-            shares = None if idle else data.shares(rows, rank, world)
-            energy = embeddings.left.square().sum(-1) + embeddings.right.square().sum(-1)
-            penalty = (energy * (0.0 if shares is None else shares)).sum()
-        total = value + disc_shrinkage * penalty
+    for group in optimizer.param_groups:
+        share = learning_rate_share(step, steps=config.steps, warmup_steps=config.warmup_steps)
+        group["lr"] = config.learning_rate * share
+    passes = 1 if config.micro_batch_size is None else -(-len(rows) // (processes.world * config.micro_batch_size))
+    parts = torch.tensor_split(rows, processes.world * passes)
+    mine = parts[processes.rank * passes : (processes.rank + 1) * passes]
+    shares = data.shares(parts) if config.disc_shrinkage > 0.0 else None
+    total_weight = data.weight[rows].sum()
     optimizer.zero_grad()
-    torch.autograd.backward(total)
+    value = torch.zeros((), device=data.weight.device)
+    for number, part in enumerate(mine, start=processes.rank * passes):
+        # All processes make the same calls and sum gradients: one without rows left reads one that counts nothing.
+        idle = len(part) == 0
+        read = rows[:1] if idle else part
+        with processes.autocast():
+            embeddings, logits = data.pair_logits(model, read)
+        weight = data.weight[read]
+        own = loss_of(
+            config.loss,
+            logits.float(),
+            data.outcome[read],
+            weight,
+            margin=config.margin,
+            label_noise=config.label_noise,
+        )
+        own = own * (0.0 if idle else weight.sum() / total_weight)
+        objective = own
+        if hasattr(embeddings, "left") and shares is not None:
+            energy = embeddings.left.square().sum(-1) + embeddings.right.square().sum(-1)
+            objective = own + config.disc_shrinkage * (energy * (0.0 if idle else shares[number])).sum()
+        torch.autograd.backward(objective)
+        value += own.detach()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    value = processes.sum_gradients(parameters, value)
-    norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip).item()
-    found = value.item()
-    if math.isfinite(found) and math.isfinite(norm):
-        optimizer.step()
+    found = processes.sum_gradients(parameters, value).item()
+    norm = whole(torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)).item()
+    if not (math.isfinite(found) and math.isfinite(norm)):
+        raise FloatingPointError(
+            f"loss {found}, gradient norm {norm} at step {step}: lower learning_rate (now {config.learning_rate}), or "
+            "raise warmup_steps or disc_shrinkage"
+        )
+    optimizer.step()
     return found, norm
 
 

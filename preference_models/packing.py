@@ -19,9 +19,12 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from preference_models.text import check_length, token_lists
+from preference_models.text import check_length, pad_id, prompt_ids, response_ids
 
-__all__ = ["SHARING_BACKBONES", "PackedBatch", "can_share_prompt", "check_shareable", "pack", "pooled"]
+__all__ = ["SHARING_BACKBONES", "PackedBatch", "can_share_prompt", "check_shareable", "pack", "pack_ids", "pooled"]
+
+MAX_TOKENS = 2048
+"""Of a pack, unless asked otherwise."""
 
 # fmt: off
 SHARING_BACKBONES = frozenset({
@@ -98,7 +101,8 @@ def pack(
     responses: Sequence[Sequence[str]],
     *,
     max_length: int | None = None,
-    max_tokens: int = 2048,
+    max_tokens: int = MAX_TOKENS,
+    chat: bool = False,
 ) -> PackedBatch:
     """Pack B prompts with any number of responses each; responses are numbered prompt by prompt.
 
@@ -107,21 +111,35 @@ def pack(
     max_length : most tokens that a prompt and one response may have; longer text is an error, never cut.
     max_tokens : most tokens of a pack, after which the prompt is repeated in the next. A pack holds a response at
         least, however long.
+    chat : see :func:`preference_models.text.tokenize`.
     """
     if len(prompts) != len(responses) or not prompts or not all(responses):
         raise ValueError(
             f"expected a prompt or more and a response or more to each, got {len(prompts)} prompts and lists of "
             f"{[*map(len, responses)]} responses"
         )
-    heads = token_lists(tokenizer, prompts)
+    heads = prompt_ids(tokenizer, prompts, chat=chat)
+    tails = [response_ids(tokenizer, texts, chat=chat) for texts in responses]
+    for prompt, head, own in zip(prompts, heads, tails, strict=True):
+        check_length(prompt, len(head) + max(map(len, own)), max_length)
+    return pack_ids(heads, tails, pad=pad_id(tokenizer), max_tokens=max_tokens)
+
+
+def pack_ids(
+    heads: Sequence[Sequence[int]],
+    tails: Sequence[Sequence[Sequence[int]]],
+    *,
+    pad: int,
+    max_tokens: int = MAX_TOKENS,
+) -> PackedBatch:
+    """Pack the token ids of B prompts and of the responses to each; see :func:`pack`."""
     rows: list[tuple[list[int], list[int], list[int]]] = []  # ids, positions, segments
     spans, prompt_spans, prompt_of = [], [], []
-    for b, (head, texts) in enumerate(zip(heads, responses, strict=True)):
+    for b, (head, texts) in enumerate(zip(heads, tails, strict=True)):
         start = list(range(len(head)))
         prompt_spans.append((len(rows), 0, len(head)))
         rows.append(([*head], [*start], [0] * len(head)))
-        for tail in token_lists(tokenizer, texts):
-            check_length(prompts[b], len(head) + len(tail), max_length)
+        for tail in texts:
             if len(rows[-1][0]) > len(head) and len(rows[-1][0]) + len(tail) > max_tokens:
                 rows.append(([*head], [*start], [0] * len(head)))
             ids, positions, segments = rows[-1]
@@ -131,7 +149,7 @@ def pack(
             segments += [segments[-1] + 1] * len(tail)
             prompt_of.append(b)
     longest = max(len(ids) for ids, _, _ in rows)
-    input_ids = torch.full((len(rows), longest), tokenizer.pad_token_id)
+    input_ids = torch.full((len(rows), longest), pad)
     position_ids, segment_ids = torch.zeros_like(input_ids), torch.full_like(input_ids, -1)
     for row, (ids, positions, segments) in enumerate(rows):
         input_ids[row, : len(ids)] = torch.tensor(ids)

@@ -112,6 +112,7 @@ def _embed_shared(
             [prompt for prompt, _ in batch],
             [[keys[i][1] for i in rows] for _, rows in batch],
             max_length=max_length(model),
+            chat=model.config.chat,
         )
         order += [i for _, rows in batch for i in rows]
         parts.append(encode_packed(packed.to(model_device(model))))
@@ -138,13 +139,13 @@ def compare_texts(
 def encode_texts(model: PreferenceModel, prompts: Sequence[str], responses: Sequence[str]) -> Any:
     """Tokenize and encode N prompts with a response each; every distinct prompt is read once for its gate."""
     tokenizer = require_tokenizer(model)
-    limit, device = max_length(model), model_device(model)
+    limit, chat, device = max_length(model), model.config.chat, model_device(model)
     distinct = list(dict.fromkeys(prompts))
     index = {prompt: i for i, prompt in enumerate(distinct)}
     prompt_of = torch.tensor([index[prompt] for prompt in prompts], device=device)
     return model.encode(
-        tokenize(tokenizer, prompts, responses, max_length=limit).to(device),
-        tokenize(tokenizer, distinct, max_length=limit).to(device),
+        tokenize(tokenizer, prompts, responses, max_length=limit, chat=chat).to(device),
+        tokenize(tokenizer, distinct, max_length=limit, chat=chat).to(device),
         prompt_of,
     )
 

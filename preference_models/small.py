@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -68,11 +70,8 @@ def small_hybrid_model(
     num_discs : number of discs; 0 is Bradley-Terry.
     hidden, layers, heads, max_length : see :func:`small_backbone`.
     """
-    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
-    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    return _seeded(
-        HybridPreferenceModel, HybridPreferenceConfig(backbone_config=backbone, num_discs=num_discs), tokenizer, seed
-    )
+    config = partial(HybridPreferenceConfig, num_discs=num_discs)
+    return _small(HybridPreferenceModel, config, tokenizer, hidden, layers, heads, max_length, seed)
 
 
 def small_bradley_terry_model(
@@ -91,9 +90,7 @@ def small_bradley_terry_model(
     tokenizer : by default one token a character of printable ASCII.
     hidden, layers, heads, max_length : see :func:`small_backbone`.
     """
-    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
-    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    return _seeded(BradleyTerryModel, BradleyTerryConfig(backbone_config=backbone), tokenizer, seed)
+    return _small(BradleyTerryModel, BradleyTerryConfig, tokenizer, hidden, layers, heads, max_length, seed)
 
 
 def small_disc_model(
@@ -114,11 +111,8 @@ def small_disc_model(
     num_discs : number of discs, at least 1.
     hidden, layers, heads, max_length : see :func:`small_backbone`.
     """
-    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
-    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    return _seeded(
-        DiscPreferenceModel, DiscPreferenceConfig(backbone_config=backbone, num_discs=num_discs), tokenizer, seed
-    )
+    config = partial(DiscPreferenceConfig, num_discs=num_discs)
+    return _small(DiscPreferenceModel, config, tokenizer, hidden, layers, heads, max_length, seed)
 
 
 def small_majority_model(
@@ -140,14 +134,8 @@ def small_majority_model(
     num_voters, vote : see :class:`MajorityPreferenceConfig`.
     hidden, layers, heads, max_length : see :func:`small_backbone`.
     """
-    tokenizer = character_tokenizer() if tokenizer is None else tokenizer
-    backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    return _seeded(
-        MajorityPreferenceModel,
-        MajorityPreferenceConfig(backbone_config=backbone, num_voters=num_voters, vote=vote),
-        tokenizer,
-        seed,
-    )
+    config = partial(MajorityPreferenceConfig, num_voters=num_voters, vote=vote)
+    return _small(MajorityPreferenceModel, config, tokenizer, hidden, layers, heads, max_length, seed)
 
 
 def small_cross_encoder_model(
@@ -166,13 +154,23 @@ def small_cross_encoder_model(
     tokenizer : by default one token a character of printable ASCII.
     hidden, layers, heads, max_length : see :func:`small_backbone`.
     """
+    config = CrossEncoderPreferenceConfig
+    return _small(CrossEncoderPreferenceModel, config, tokenizer, hidden, layers, heads, max_length, seed)
+
+
+def _small(
+    kind: type[M],
+    config: Callable[..., PairwiseConfig],
+    tokenizer: PreTrainedTokenizerFast | None,
+    hidden: int,
+    layers: int,
+    heads: int,
+    max_length: int,
+    seed: int,
+) -> M:
+    """A model whose weights depend on `seed` alone; nobody else's random numbers are used up."""
     tokenizer = character_tokenizer() if tokenizer is None else tokenizer
     backbone = small_backbone(tokenizer, hidden=hidden, layers=layers, heads=heads, max_length=max_length)
-    return _seeded(CrossEncoderPreferenceModel, CrossEncoderPreferenceConfig(backbone_config=backbone), tokenizer, seed)
-
-
-def _seeded(kind: type[M], config: PairwiseConfig, tokenizer: PreTrainedTokenizerFast, seed: int) -> M:
-    """A model whose weights depend on `seed` alone; nobody else's random numbers are used up."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return kind(config, tokenizer)
+        return kind(config(backbone_config=backbone), tokenizer)

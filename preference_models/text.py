@@ -12,12 +12,19 @@ from tokenizers.pre_tokenizers import Split
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from preference_models.chat import answer_ids, chat_ids
+from preference_models.messages import plain_text
+
 __all__ = [
     "DEFAULT_ALPHABET",
     "TextBatch",
+    "TokenLists",
     "character_tokenizer",
     "check_length",
-    "token_lists",
+    "join",
+    "pad_id",
+    "prompt_ids",
+    "response_ids",
     "tokenize",
     "tokenize_pairs",
 ]
@@ -90,12 +97,51 @@ class TextBatch:
         return TextBatch(self.input_ids.to(device), self.attention_mask.to(device), self.pool_mask.to(device))
 
 
+@dataclass(frozen=True, eq=False)
+class TokenLists:
+    """N token sequences of any lengths, end to end: what a data set keeps, without padding.
+
+    Attributes
+    ----------
+    ids : int32 [sum of lengths].
+    start : int64 [N + 1], where each begins, and the end.
+    """
+
+    ids: Tensor
+    start: Tensor
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> TokenLists:
+        """From lists; one at least, and a token at least in each."""
+        lengths = torch.tensor([0, *map(len, lists)])
+        ids = torch.tensor([token for one in lists for token in one], dtype=torch.int32)
+        return cls(ids.to(device), lengths.cumsum(0).to(device))
+
+    def __len__(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        """int64 [N]."""
+        return self.start.diff()
+
+    def at(self, rows: Tensor, place: Tensor) -> Tensor:
+        """Tokens [n, L] of sequences `rows` [n] at places [n, L]; any token where there is no such place."""
+        return self.ids[(self.start[rows].unsqueeze(1) + place).clamp(0, len(self.ids) - 1)].long()
+
+    def lists(self, rows: Tensor) -> list[list[int]]:
+        """Sequences as lists."""
+        bounds = zip(self.start[rows].tolist(), self.start[rows + 1].tolist(), strict=True)
+        return [self.ids[begin:end].tolist() for begin, end in bounds]
+
+
 def tokenize(
     tokenizer: PreTrainedTokenizerFast,
     prompts: Sequence[str],
     responses: Sequence[str] | None = None,
     *,
     max_length: int | None = None,
+    chat: bool = False,
 ) -> TextBatch:
     """Token ids of ``prompt <eos>``, or of ``prompt <eos> response <eos>`` where there are responses.
 
@@ -105,14 +151,15 @@ def tokenize(
 
     Parameters
     ----------
-    tokenizer : needs an ``eos_token`` or a ``sep_token``, and a ``pad_token``.
+    tokenizer : needs an ``eos_token`` or a ``sep_token``.
     prompts : N strings.
     responses : N strings, or None.
     max_length : most tokens a sequence may have; longer text is an error, never cut.
+    chat : write prompt and response in the tokenizer's chat template instead (:mod:`preference_models.chat`). The
+        prompt ends where the answer begins, and the response with what the template writes after an answer.
     """
-    heads = token_lists(tokenizer, prompts)
-    tails: list[list[int]] = [[]] * len(heads) if responses is None else token_lists(tokenizer, responses)
-    return _batch(prompts, heads, tails, pad=tokenizer.pad_token_id, max_length=max_length)
+    tails = None if responses is None else response_ids(tokenizer, responses, chat=chat)
+    return _join_rows(tokenizer, prompts, prompt_ids(tokenizer, prompts, chat=chat), tails, max_length)
 
 
 def tokenize_pairs(
@@ -122,23 +169,35 @@ def tokenize_pairs(
     second: Sequence[str],
     *,
     max_length: int | None = None,
+    chat: bool = False,
 ) -> TextBatch:
     """Token ids of ``prompt <eos> first <eos> second <eos>``, for one joint reading.
 
     As :func:`tokenize`; the pool mask covers both responses and their ends.
     """
-    heads = token_lists(tokenizer, prompts)
-    tails = [a + b for a, b in zip(token_lists(tokenizer, first), token_lists(tokenizer, second), strict=True)]
-    return _batch(prompts, heads, tails, pad=tokenizer.pad_token_id, max_length=max_length)
+    heads = prompt_ids(tokenizer, prompts, chat=chat)
+    ours, theirs = response_ids(tokenizer, first, chat=chat), response_ids(tokenizer, second, chat=chat)
+    tails = [one + other for one, other in zip(ours, theirs, strict=True)]
+    return _join_rows(tokenizer, prompts, heads, tails, max_length)
 
 
-def token_lists(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of ``text <eos>``, as lists; special tokens written out in a text are plain text."""
-    end = _end(tokenizer)
-    if not texts:
-        raise ValueError("expected at least one text, got none")
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return [[*tokens, end] for tokens in ids]
+def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
+    """Token ids that every response to a prompt begins with, as lists; see :func:`tokenize`."""
+    if chat:
+        return chat_ids(tokenizer, prompts)
+    return _ended(tokenizer, [plain_text(prompt) for prompt in prompts])
+
+
+def response_ids(
+    tokenizer: PreTrainedTokenizerFast, responses: Sequence[str], *, chat: bool = False
+) -> list[list[int]]:
+    """Token ids of responses and their ends, as lists; see :func:`tokenize`."""
+    return answer_ids(tokenizer, responses) if chat else _ended(tokenizer, responses)
+
+
+def pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
+    """What fills a batch up. It is masked, so that any token will do where the tokenizer has none for it."""
+    return 0 if tokenizer.pad_token_id is None else int(tokenizer.pad_token_id)
 
 
 def check_length(prompt: str, length: int, max_length: int | None) -> None:
@@ -150,24 +209,50 @@ def check_length(prompt: str, length: int, max_length: int | None) -> None:
         )
 
 
-def _end(tokenizer: PreTrainedTokenizerFast) -> int:
+def _ended(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of ``text <eos>``; special tokens written out in a text are plain text."""
     end: int | None = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
-    if end is None or tokenizer.pad_token_id is None:
-        raise ValueError("the tokenizer needs a pad_token, and an eos_token or a sep_token; set tokenizer.pad_token")
-    return end
+    if end is None:
+        raise ValueError("the tokenizer needs an eos_token or a sep_token, which ends a text; set tokenizer.eos_token")
+    if not texts:
+        raise ValueError("expected at least one text, got none")
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [[*tokens, end] for tokens in ids]
 
 
-def _batch(
-    prompts: Sequence[str], heads: list[list[int]], tails: list[list[int]], *, pad: int, max_length: int | None
+def _join_rows(
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[str],
+    heads: list[list[int]],
+    tails: list[list[int]] | None,
+    max_length: int | None,
 ) -> TextBatch:
-    """Rows head + tail, padded on the right, pooled over the tail (or over the head where there is no tail)."""
-    lengths = [len(head) + len(tail) for head, tail in zip(heads, tails, strict=True)]
+    lengths = [len(head) for head in heads]
+    if tails is not None:
+        lengths = [length + len(tail) for length, tail in zip(lengths, tails, strict=True)]
     longest = max(lengths)
     check_length(prompts[lengths.index(longest)], longest, max_length)
-    input_ids = torch.full((len(heads), longest), pad)
-    attention_mask, pool_mask = torch.zeros_like(input_ids), torch.zeros_like(input_ids)
-    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-        input_ids[row, : lengths[row]] = torch.tensor(head + tail)
-        attention_mask[row, : lengths[row]] = 1
-        pool_mask[row, (len(head) if tail else 0) : lengths[row]] = 1
-    return TextBatch(input_ids, attention_mask, pool_mask)
+    rows = torch.arange(len(heads))
+    ours = None if tails is None else TokenLists.of(tails)
+    return join(TokenLists.of(heads), rows, ours, None if tails is None else rows, pad=pad_id(tokenizer))
+
+
+def join(
+    heads: TokenLists, head_of: Tensor, tails: TokenLists | None, tail_of: Tensor | None, *, pad: int
+) -> TextBatch:
+    """N rows, head and tail, padded on the right, pooled over the tail; over the head where there are no tails.
+
+    Parameters
+    ----------
+    head_of, tail_of : int64 [N], which head and which tail.
+    """
+    first = heads.lengths[head_of].unsqueeze(1)
+    total = first if tails is None else first + tails.lengths[tail_of].unsqueeze(1)
+    place = torch.arange(int(total.max()), device=first.device)
+    inside, in_head = place < total, place < first
+    input_ids = heads.at(head_of, place.expand(len(first), -1))
+    if tails is not None:
+        assert tail_of is not None
+        input_ids = torch.where(in_head, input_ids, tails.at(tail_of, place - first))
+    pooled = inside if tails is None else inside & ~in_head
+    return TextBatch(input_ids.masked_fill(~inside, pad), inside.long(), pooled.long())

@@ -10,18 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from preference_models.base import is_causal
 
 __all__ = [
     "CheckpointFolder",
     "check_loading",
     "load_chat_tokenizer",
     "load_tokenizer",
+    "load_weights",
     "open_folder",
     "plain_ids",
     "read_tensors",
+    "require_causal",
     "require_tensors",
     "trims",
 ]
@@ -90,6 +103,14 @@ def open_folder(directory: str | os.PathLike[str], layout: str) -> CheckpointFol
     return CheckpointFolder(path, config, files)
 
 
+def require_causal(folder: CheckpointFolder, layout: str) -> None:
+    """Refuse a checkpoint of anything but a causal language model."""
+    if not is_causal(folder.config):
+        raise ValueError(
+            f"{folder.path} holds a {folder.config.model_type}, which is no causal model; expected {layout}"
+        )
+
+
 def require_tensors(folder: CheckpointFolder, names: Iterable[str], layout: str) -> None:
     """Refuse a checkpoint that lacks tensors."""
     missing = [name for name in names if name not in folder.files]
@@ -107,6 +128,23 @@ def check_loading(folder: CheckpointFolder, missing: Iterable[str], layout: str)
             f"{folder.path} is no whole checkpoint of {layout}: the model lacks or cannot take {_some(names)}; found "
             f"{_shown(folder.files)}"
         )
+
+
+def load_weights(
+    kind: type[AutoModel] | type[AutoModelForCausalLM], folder: CheckpointFolder, layout: str, dtype: torch.dtype | None
+) -> PreTrainedModel:
+    """A model of transformers, whole; `dtype` None keeps that of the checkpoint."""
+    model, info = kind.from_pretrained(
+        folder.path,
+        dtype="auto" if dtype is None else dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    check_loading(folder, info["missing_keys"], layout)
+    loaded: PreTrainedModel = model
+    return loaded
 
 
 def read_tensors(folder: CheckpointFolder, names: Iterable[str]) -> dict[str, Tensor]:

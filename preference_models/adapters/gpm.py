@@ -24,17 +24,18 @@ from transformers import AutoModel, PreTrainedTokenizerBase
 
 from preference_models import serving
 from preference_models.adapters.folder import (
-    check_loading,
     load_chat_tokenizer,
+    load_weights,
     open_folder,
     plain_ids,
     read_tensors,
+    require_causal,
     require_tensors,
     trims,
 )
-from preference_models.base import is_causal
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.heads import ResponseEmbeddings
+from preference_models.judges.reading import padded
 from preference_models.text import TextBatch, check_length
 from rebel_pref.preferences import FloatArray
 
@@ -88,10 +89,6 @@ class GeneralPreferenceOracle:
         rows = torch.tensor([place[key] for key in keys], device=self.model.device)
         return parts[0].concatenate(parts[1:]).select(rearrange(rows, "(b k) -> b k", b=len(prompts)))
 
-    def prefer_embedded(self, ours: ResponseEmbeddings, theirs: ResponseEmbeddings | None = None) -> FloatArray:
-        """Win probabilities, float64 [B, K, K or M], of embeddings."""
-        return serving.prefer_embedded(ours, theirs)
-
     def prefer(
         self,
         prompts: Sequence[str],
@@ -103,7 +100,7 @@ class GeneralPreferenceOracle:
         See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
         """
         theirs = None if opponents is None else self.embed(prompts, opponents)
-        return self.prefer_embedded(self.embed(prompts, responses), theirs)
+        return serving.prefer_embedded(self.embed(prompts, responses), theirs)
 
     def token_ids(self, prompt: str, response: str | None = None) -> list[int]:
         """What is read: the chat and the end, or the prompt's message alone. The last token is looked at."""
@@ -117,11 +114,8 @@ class GeneralPreferenceOracle:
         return plain_ids(self.tokenizer, text.strip() if self._trims else text)
 
     def _batch(self, ids: Sequence[Sequence[int]]) -> TextBatch:
-        tokens, mask, last = torch.zeros(3, len(ids), max(map(len, ids)), dtype=torch.int64)
-        for place, row in enumerate(ids):
-            tokens[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
-            last[place, len(row) - 1] = 1
+        tokens, mask = padded(ids)
+        last = torch.zeros_like(mask).scatter_(1, mask.sum(1, keepdim=True) - 1, 1)
         return TextBatch(tokens, mask, last).to(self.model.device)
 
 
@@ -156,10 +150,7 @@ def load_gpm(
     if gate not in ("softmax", "scaled"):
         raise ValueError(f'gate must be "softmax" or "scaled", got {gate!r}')
     folder = open_folder(directory, LAYOUT)
-    if not is_causal(folder.config):
-        raise ValueError(
-            f"{folder.path} holds a {folder.config.model_type}, which is no causal model; expected {LAYOUT}"
-        )
+    require_causal(folder, LAYOUT)
     require_tensors(folder, [value_head], LAYOUT)
     names = [name for name in (value_head, prompt_head) if name in folder.files]
     heads = read_tensors(folder, names)
@@ -176,15 +167,7 @@ def load_gpm(
             f"of {value_head}"
         )
     tokenizer = load_chat_tokenizer(folder)
-    backbone, info = AutoModel.from_pretrained(
-        folder.path,
-        dtype="auto" if dtype is None else dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    check_loading(folder, info["missing_keys"], LAYOUT)
+    backbone = load_weights(AutoModel, folder, LAYOUT, dtype)
     # Our gate is k softmax(...): a temperature k times as high takes the k away.
     plain = gate == "softmax" and gates is not None
     config = DiscPreferenceConfig(

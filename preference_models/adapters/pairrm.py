@@ -12,12 +12,10 @@ layer, tanh and a layer. f depends on the order, because all is read together. S
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DebertaV2Config, DebertaV2Model, PreTrainedTokenizerBase
@@ -32,11 +30,10 @@ from preference_models.adapters.folder import (
 )
 from preference_models.heads import float32_linear
 from preference_models.judges.orders import Shown, prefer_in_both_orders
+from preference_models.judges.reading import read_by_length
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["PairRM", "PairRMNames", "load_pairrm"]
-
-logger = logging.getLogger(__name__)
 
 LAYOUT = "PairRM (deberta-v2 config.json with *_prefix_id, *.safetensors, tokenizer)"
 MAX_LENGTH = 2048
@@ -119,26 +116,7 @@ class PairRM(nn.Module):
     def judge_as_shown(self, shown: Sequence[Shown]) -> FloatArray:
         """Logits f in the order shown, float64 [N]; see :class:`preference_models.judges.OrderedJudge`."""
         ids = [self.token_ids(view) for view in shown]
-        order = sorted((row for row in range(len(ids)) if len(ids[row]) <= self.max_length), key=lambda i: len(ids[i]))
-        if len(order) < len(ids):
-            logger.warning(
-                "%d of %d triples are longer than %d tokens and are missing; the longest has %d",
-                len(ids) - len(order),
-                len(ids),
-                self.max_length,
-                max(map(len, ids)),
-            )
-        values = np.full(len(ids), np.nan)
-        was_training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                for start in range(0, len(order), self.batch_size):
-                    rows = order[start : start + self.batch_size]
-                    values[rows] = self(*self._batch([ids[row] for row in rows])).double().cpu().numpy()
-        finally:
-            self.train(was_training)
-        return values
+        return read_by_length(self, self._read, ids, name="triples", limit=self.max_length, batch_size=self.batch_size)
 
     def token_ids(self, view: Shown) -> list[int]:
         """The triple as it is read; special tokens and marks written out in a text are plain text."""
@@ -146,13 +124,10 @@ class PairRM(nn.Module):
         parts = [plain_ids(self.tokenizer, text, self._marks) for text in view]
         return [token for mark, part in zip(self.marks, parts, strict=True) for token in (start, mark, *part, end)]
 
-    def _batch(self, ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        tokens, mask = torch.zeros(2, len(ids), max(map(len, ids)), dtype=torch.int64)
-        for place, row in enumerate(ids):
-            tokens[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
+    def _read(self, tokens: Tensor, mask: Tensor) -> Tensor:
         device = self.output.weight.device
-        return tokens.to(device), mask.to(device)
+        logits: Tensor = self(tokens.to(device), mask.to(device))
+        return logits
 
     def _score(self, source: Tensor, candidate: Tensor) -> Tensor:
         hidden = torch.tanh(float32_linear(self.hidden, torch.cat([source, candidate], -1)))

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from transformers import AutoModelForCausalLM
 
-from preference_models.adapters.folder import check_loading, load_chat_tokenizer, open_folder, trims
-from preference_models.base import is_causal
+from preference_models.adapters.folder import load_chat_tokenizer, load_weights, open_folder, require_causal, trims
 from preference_models.judges.local import LocalJudge
 
 __all__ = ["RLHFLOW_TEMPLATE", "load_rlhflow", "rlhflow_prompt"]
@@ -58,23 +57,12 @@ def load_rlhflow(
         If the folder has another layout, lacks weights or a chat template, or a letter is not one token.
     """
     folder = open_folder(directory, LAYOUT)
-    if not is_causal(folder.config):
-        raise ValueError(
-            f"{folder.path} holds a {folder.config.model_type}, which is no causal model; expected {LAYOUT}"
-        )
+    require_causal(folder, LAYOUT)
     tokenizer = load_chat_tokenizer(folder)
     # The name in the template is given another value; a newline after a block is not written out.
     chat_template = f"{{% set bos_token = '' %}}\n{tokenizer.chat_template}"
     tokenizer.chat_template = chat_template.replace(tokenizer.bos_token, "") if tokenizer.bos_token else chat_template
-    model, info = AutoModelForCausalLM.from_pretrained(
-        folder.path,
-        dtype="auto" if dtype is None else dtype,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    check_loading(folder, info["missing_keys"], LAYOUT)
+    model = load_weights(AutoModelForCausalLM, folder, LAYOUT, dtype)
     question = template.rstrip() if trims(tokenizer) else template
     return LocalJudge(model.to(device), tokenizer, template=question, batch_size=batch_size)
 

@@ -1,7 +1,8 @@
-"""Judges: language models, behind an endpoint or in this process, and several oracles as one.
+"""Judges: language models, behind an endpoint or in this process.
 
-All are preference oracles. A language model is asked about every pair in both orders, and its position bias is
-averaged away; what cannot be had is NaN. Judges over HTTP need the extra ``judges``, and load it when first named.
+All are preference oracles; :func:`preference_models.majority_of` makes one of several. A language model is asked about
+every pair in both orders, and its position bias is averaged away; what cannot be had is NaN. Judges over HTTP need the
+extra ``judges``, and load it when first named.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from preference_models.judges.answers import (
 from preference_models.judges.bias import PositionBias, position_bias, position_bias_of_answers
 from preference_models.judges.limits import Budget
 from preference_models.judges.local import LocalJudge
-from preference_models.judges.majority import MajorityJudge
 from preference_models.judges.orders import OrderedJudge, Shown
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ __all__ = [
     "LetterAnswer",
     "LocalJudge",
     "LogprobAnswer",
-    "MajorityJudge",
     "OrderedJudge",
     "PositionBias",
     "Shown",

@@ -60,8 +60,9 @@ def position_bias(
 
     Parameters
     ----------
-    judge : a judge that answers in the order shown (:class:`ChatJudge`, :class:`LocalJudge`). Any other oracle is
-        asked through ``prefer`` on the payoff scale: one that averages both orders itself shows no bias.
+    judge : a judge that answers in the order shown (:class:`ChatJudge`, :class:`LocalJudge`, a
+        :class:`preference_models.CrossEncoderPreferenceModel`). Any other oracle is asked through ``prefer`` on
+        the payoff scale: one that averages both orders itself shows no bias.
     prompts, first, second : N strings each.
     """
     distinct = dict.fromkeys(

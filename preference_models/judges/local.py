@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +13,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from preference_models.judges.orders import Shown, prefer_in_both_orders
+from preference_models.judges.reading import read_by_length
 from preference_models.judges.templates import LETTERS, check_template, default_template, fill_template
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["LocalJudge"]
-
-logger = logging.getLogger(__name__)
 
 SENTINEL = "QUESTIONGOESHERE"
 """Stands for the question while the chat template is split into what comes before it and after it."""
@@ -103,46 +101,21 @@ class LocalJudge:
         """Logits that the first response wins, in the order shown, float64 [N]; see :class:`OrderedJudge`."""
         distinct = list(dict.fromkeys(shown))
         ids = self._token_ids(distinct)
-        fits = [row for row in range(len(ids)) if self._limit is None or len(ids[row]) <= self._limit]
-        if len(fits) < len(ids):
-            logger.warning(
-                "%d of %d questions are longer than the model's %s tokens and are missing; the longest has %d",
-                len(ids) - len(fits),
-                len(ids),
-                self._limit,
-                max(map(len, ids)),
-            )
-        order = sorted(fits, key=lambda row: len(ids[row]))
-        values = np.full(len(ids), np.nan)
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                for start in range(0, len(order), self.batch_size):
-                    rows = order[start : start + self.batch_size]
-                    values[rows] = self._logits([ids[row] for row in rows]).double().cpu().numpy()
-        finally:
-            self.model.train(was_training)
+        values = read_by_length(
+            self.model, self._logits, ids, name="questions", limit=self._limit, batch_size=self.batch_size
+        )
         place = {view: row for row, view in enumerate(distinct)}
         return np.array([values[place[view]] for view in shown], dtype=np.float64)
 
-    def _logits(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """Logits of n questions, float32 [n].
-
-        Padding stands on the right, where a causal model does not see it: positions need no mending.
-        """
-        lengths = torch.tensor([len(row) for row in ids])
-        tokens, mask = torch.zeros(2, len(ids), int(lengths.max()), dtype=torch.int64)
-        for place, row in enumerate(ids):
-            tokens[place, : len(row)] = torch.tensor(row)
-            mask[place, : len(row)] = 1
-        device = self.model.device
+    def _logits(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Logits of n questions, float32 [n], of token ids [n, L] that are padded on the right."""
+        device, lengths = self.model.device, mask.sum(1)
         # The logits of a whole vocabulary at every position would not fit; a batch by length has few ends.
         ends, which = torch.unique(lengths - 1, return_inverse=True)
         keep: dict[str, Any] = {"logits_to_keep": ends.to(device)} if self._chooses else {}
         logits = self.model(input_ids=tokens.to(device), attention_mask=mask.to(device), **keep).logits
         columns = (which if self._chooses else lengths - 1).to(device)
-        last = logits[torch.arange(len(ids), device=device), columns].float()
+        last = logits[torch.arange(len(tokens), device=device), columns].float()
         letters = torch.stack([last[:, spellings].logsumexp(-1) for spellings in self._letters], -1)
         first, second = letters[:, 0], letters[:, 1]
         if letters.shape[1] == 3:

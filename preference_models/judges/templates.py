@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from preference_models.judges.orders import Shown
+from preference_models.messages import plain_text
 
 __all__ = ["LETTERS", "default_template", "fill_template", "instruction"]
 
@@ -45,7 +46,7 @@ def default_template(*, ties: bool, json: bool = False) -> str:
 
 def fill_template(template: str, shown: Shown) -> str:
     """Put a comparison into a template, in one pass: braces in the texts, and any other braces, stay as they are."""
-    texts = shown._asdict()
+    texts = {**shown._asdict(), "prompt": plain_text(shown.prompt)}
     return FIELDS.sub(lambda found: str(texts[found[1]]), template)
 
 

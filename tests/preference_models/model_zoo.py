@@ -70,15 +70,18 @@ EMBEDDING_MODELS = {
 MODELS = {**EMBEDDING_MODELS, "cross-encoder": lambda: pm.small_cross_encoder_model(hidden=16, layers=1)}
 
 
-def table():
-    """Every response of :data:`RESPONSES` in one table, a pair of them unjudged."""
+def table(unjudged=True):
+    """Every response of :data:`RESPONSES` in one table, a pair of them unjudged or none."""
     labels = sorted({text for texts in RESPONSES for text in texts})
     strength = torch.linspace(-2, 2, len(labels)).double()
     matrix = torch.sigmoid(torch.sin(3 * (strength[:, None] - strength))).numpy()
-    matrix[0, 1] = matrix[1, 0] = float("nan")
-    return pm.TabularPreferenceModel(matrix, labels)
+    if unjudged:
+        matrix[0, 1] = matrix[1, 0] = float("nan")
+    return pm.TabularPreferenceModel.from_matrix(matrix, labels)
 
 
+# Every class that is saved and loaded; a table has no network, and what is asked of tokens is not asked of it.
+SAVED = {**MODELS, "table": lambda: table(unjudged=False)}
 ORACLES = {
     **MODELS,
     "table": table,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import preference_models as pm
+from preference_models.messages import conversation
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -33,7 +34,7 @@ def columns(data):
         ({"chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]}, [("why?", "a", "b", 1.0, 1.0)]),
         (
             {"prompt": [*ASK, *said("so"), *ASK], "chosen": said("a"), "rejected": said("b")},
-            [("user: why?\n\nassistant: so\n\nuser: why?", "a", "b", 1.0, 1.0)],
+            [(conversation([*ASK, *said("so"), *ASK]), "a", "b", 1.0, 1.0)],
         ),
         ({"prompt": "p", "first": "a", "second": "b", "outcome": 0.25, "weight": 2}, [("p", "a", "b", 0.25, 2.0)]),
         ({"first": "a", "second": "b", "winner": "tie"}, [("", "a", "b", 0.5, 1.0)]),
@@ -90,14 +91,6 @@ def test_what_is_written_is_read(tmp_path_factory, rows):
     expected = [(*row, 1.0) for row in rows if row[1] != row[2]]
     for name in ("a.csv", "a.jsonl"):
         assert columns(pm.load_comparisons(folder / name)) == expected
-
-
-def test_a_chat_template_writes_the_prompt():
-    tokenizer = pm.character_tokenizer()
-    said_by = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
-    tokenizer.chat_template = said_by + "{% if add_generation_prompt %}[assistant]{% endif %}"
-    row = {"chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]}
-    assert pm.load_comparisons([row], tokenizer=tokenizer).prompts == ("[user]why?[assistant]",)
 
 
 def test_equal_responses_are_left_out_and_counted(caplog):

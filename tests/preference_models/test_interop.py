@@ -16,7 +16,7 @@ LABELS = ["rock", "paper", "scissors"]
 
 
 def game():
-    return pm.TabularPreferenceModel(ROCK_PAPER_SCISSORS, LABELS)
+    return pm.TabularPreferenceModel.from_matrix(ROCK_PAPER_SCISSORS, LABELS)
 
 
 def unjudged(*pairs):
@@ -24,7 +24,7 @@ def unjudged(*pairs):
     matrix = ROCK_PAPER_SCISSORS.copy()
     for i, j in pairs:
         matrix[i, j] = matrix[j, i] = NAN
-    return pm.TabularPreferenceModel(matrix, LABELS)
+    return pm.TabularPreferenceModel.from_matrix(matrix, LABELS)
 
 
 def chat(text, role="assistant"):

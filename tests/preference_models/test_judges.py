@@ -1,4 +1,4 @@
-"""Judges without a network: reading answers, local models, position bias, majorities."""
+"""Judges without a network: reading answers, local models, position bias."""
 
 import json
 import math
@@ -16,7 +16,6 @@ from preference_models.judges import (
     LetterAnswer,
     LocalJudge,
     LogprobAnswer,
-    MajorityJudge,
     PositionBias,
     Shown,
     UnreadableAnswer,
@@ -249,63 +248,6 @@ def test_position_bias_of_any_oracle():
         position_bias_of_answers([1.0], [1.0, 0.0], scale="logit")
     with pytest.raises(ValueError, match="'logit' or 'payoff'"):
         position_bias_of_answers([1.0], [1.0], scale="probability")
-
-
-# Majorities
-
-
-def ranking(order, steep=100.0):
-    """A transitive rater: P = sigmoid(steep * difference of places)."""
-    return FunctionOracle(lambda p, one, other: 1 / (1 + math.exp(-steep * (order.index(other) - order.index(one)))))
-
-
-def test_three_transitive_raters_prefer_in_a_cycle():
-    """Condorcet: abc, bca, cab. Each pair is won 2 : 1, a > b > c > a; hard votes give 2/3 exactly."""
-    raters = [ranking("abc"), ranking("bca"), ranking("cab")]
-    hard = MajorityJudge(raters, vote="hard").prefer(["p"], [list("abc")])[0]
-    assert hard[0, 1] == hard[1, 2] == hard[2, 0] == pytest.approx(2 / 3) and np.array_equal(
-        hard + hard.T, np.ones((3, 3))
-    )
-    # Soft and unsure raters: sigmoid(2 d) is not linear, so the cycle stays; a mean of scores would be all ties.
-    soft = MajorityJudge([ranking(order, 2.0) for order in ("abc", "bca", "cab")]).prefer(["p"], [list("abc")])[0]
-    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
-    assert soft[0, 1] == pytest.approx((2 * sigmoid(2) + sigmoid(-4)) / 3) and soft[0, 1] > 0.5 and soft[2, 0] > 0.5
-    assert isinstance(MajorityJudge(raters), PreferenceOracle)
-
-
-def constant(value):
-    return FunctionOracle(lambda prompt, one, other: value)
-
-
-def test_weights_ties_and_missing_judges():
-    ask = lambda judge: judge.prefer(["p"], [["a"]], [["b"]])[0, 0, 0]  # noqa: E731
-    some, none = [constant(0.9), constant(np.nan), constant(0.2)], [constant(np.nan)]
-    assert ask(MajorityJudge(some, weights=[3, 50, 1])) == pytest.approx((3 * 0.9 + 0.2) / 4)
-    assert ask(MajorityJudge(some, weights=[3, 50, 1], vote="hard")) == pytest.approx(3 / 4)
-    assert ask(MajorityJudge([constant(0.5), constant(0.6)], vote="hard")) == pytest.approx(3 / 4)
-    assert math.isnan(ask(MajorityJudge(none * 2)))
-    assert ask(MajorityJudge([constant(1.0)] * 3, weights=[0.1, 0.2, 0.3])) == 1.0
-
-
-def test_bad_majorities_are_named():
-    class Odd:
-        def __init__(self, answer):
-            self.prefer = lambda prompts, responses, opponents=None: answer
-
-    for arguments, message in [
-        (([],), "at least one judge"),
-        (([constant(1.0)], [1.0, 2.0]), "expected 1 weights"),
-        (([constant(1.0)], [0.0]), "positive and finite"),
-        (([constant(1.0)], None, "loud"), "'hard' or 'soft'"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            MajorityJudge(arguments[0], **dict(zip(["weights", "vote"], arguments[1:], strict=False)))
-    for answer, message in [
-        (np.zeros((1, 2, 1)), r"judge 0 answered with shape"),
-        (np.full((1, 1, 1), 1.5), "outside"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            MajorityJudge([Odd(answer)]).prefer(["p"], [["a"]])
 
 
 # A local model

@@ -308,12 +308,12 @@ def test_an_interrupt_ends_the_waiting_and_keeps_what_came(tmp_path):
 
 
 def test_without_the_extra_the_others_are_there(monkeypatch):
-    """No tenacity: local judges and majorities are there, and a judge over HTTP says what to install."""
+    """No tenacity: local judges are there, and a judge over HTTP says what to install."""
     monkeypatch.setitem(sys.modules, "tenacity", None)
     for name in ("chat", "transport", "cache"):
         monkeypatch.delitem(sys.modules, f"preference_models.judges.{name}")
         monkeypatch.delattr(judges, name)
-    assert judges.LocalJudge and judges.MajorityJudge
+    assert judges.LocalJudge and judges.position_bias
     with pytest.raises(ModuleNotFoundError, match=r"ChatJudge needs tenacity: pip install 'rebel_pref\[judges\]'"):
         assert judges.ChatJudge
     with pytest.raises(AttributeError, match="no attribute 'ChatJury'"):

@@ -1,16 +1,21 @@
 """What each model can say and what it cannot, by derivation; settings, saving, starting from a language model."""
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
 from model_zoo import PROMPTS, RESPONSES, backbone_config, causal, cooled, hybrid, logits_of, table
-from transformers import AutoModel, AutoModelForCausalLM
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
 import preference_models as pm
+from preference_models.evaluation import comparison_logits
 from preference_models.heads import preference_logits
+from preference_models.judges import Shown, position_bias
 from preference_models.majority import VoterScores
 from rebel_pref.preferences import FunctionOracle
 
@@ -52,17 +57,51 @@ def test_certain_voters_neither_overflow_nor_lose_their_gradient():
     assert torch.isfinite(scores.grad).all()
 
 
-def test_majority_of_whole_models():
-    """Weights 2 : 1 : 1 by hand; a member without a judgement is left out; nobody's judgement is NaN."""
-    parts = [FunctionOracle(lambda x, a, b, p=p: p) for p in (0.9, 0.4, math.nan)]
-    panel = pm.majority_of(parts, [2, 1, 1])
-    assert panel.prefer(["x"], [["a", "b"]])[0, 0, 1] == pytest.approx((2 * 0.9 + 0.4) / 3)
-    assert pm.majority_of(parts, vote="hard").prefer(["x"], [["a", "b"]])[0, 0, 1] == 0.5
-    nobody = pm.majority_of(parts[2:]).prefer(["x"], [["a", "b"]])[0]
+def constant(value):
+    return FunctionOracle(lambda prompt, one, other: value)
+
+
+def ranking(order, steep):
+    """A transitive rater: P = sigmoid(steep * difference of places)."""
+    return FunctionOracle(lambda p, one, other: 1 / (1 + math.exp(-steep * (order.index(other) - order.index(one)))))
+
+
+def test_a_majority_of_three_transitive_raters_prefers_in_a_cycle():
+    """Condorcet: abc, bca, cab. Each pair is won 2 : 1, a > b > c > a; hard votes give 2/3 exactly."""
+    hard = pm.majority_of([ranking(order, 100.0) for order in ("abc", "bca", "cab")], vote="hard")
+    votes = hard.prefer(["p"], WORDS)[0]
+    np.testing.assert_allclose(votes, [[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]])
+    assert np.array_equal(votes + votes.T, np.ones((3, 3)))
+    # Soft and unsure raters: sigmoid(2 d) is not linear, so the cycle stays; a mean of scores would be all ties.
+    soft = pm.majority_of([ranking(order, 2.0) for order in ("abc", "bca", "cab")]).prefer(["p"], WORDS)[0]
+    expected = (2 / (1 + math.exp(-2)) + 1 / (1 + math.exp(4))) / 3
+    assert soft[0, 1] == pytest.approx(expected) and soft[0, 1] > 0.5 and soft[1, 2] > 0.5 and soft[2, 0] > 0.5
+
+
+def test_weights_ties_and_missing_members_of_a_majority():
+    """By hand; a member without a judgement is left out; nobody's judgement is NaN; rounding stays within [0, 1]."""
+
+    def asked(*members, **settings):
+        return pm.majority_of([constant(p) for p in members], **settings).prefer(["p"], [["a"]], [["b"]])[0, 0, 0]
+
+    assert asked(0.9, math.nan, 0.2, weights=[3, 50, 1]) == pytest.approx((3 * 0.9 + 0.2) / 4)
+    assert asked(0.9, math.nan, 0.2, weights=[3, 50, 1], vote="hard") == pytest.approx(3 / 4)
+    assert asked(0.9, 0.4, vote="hard") == 0.5 and asked(0.5, 0.6, vote="hard") == pytest.approx(3 / 4)
+    assert asked(0.5 + 1e-8, 0.6, vote="hard") == pytest.approx(3 / 4)  # nearer to even than single precision says
+    assert asked(1.0, 1.0, 1.0, weights=[0.1, 0.2, 0.3]) == 1.0 and asked(0.7, 0.7, weights=[1e308, 1e308]) == 0.7
+    assert math.isnan(asked(math.nan, math.nan))
+    nobody = pm.majority_of([constant(math.nan)]).prefer(["x"], [["a", "b"]])[0]
     assert np.isnan(nobody[0, 1]) and np.isnan(nobody[1, 0]) and nobody[0, 0] == 0.5
-    ranks = [pm.TabularPreferenceModel(0.5 + 0.2 * (r[:, None] - r), "abc") for r in RANKINGS.numpy()]
-    cycle = pm.majority_of(ranks, vote="hard").prefer(["x"], WORDS)[0]
-    np.testing.assert_allclose(cycle, [[1 / 2, 2 / 3, 1 / 3], [1 / 3, 1 / 2, 2 / 3], [2 / 3, 1 / 3, 1 / 2]])
+
+
+class Odd:
+    """A member that answers with whatever it was given."""
+
+    def __init__(self, answer):
+        self.answer = np.array(answer)
+
+    def prefer(self, prompts, responses, opponents=None):
+        return self.answer
 
 
 @pytest.mark.parametrize(
@@ -72,25 +111,34 @@ def test_majority_of_whole_models():
         (lambda: pm.majority_of([table()], [1, 2]), "expected 1 positive weights"),
         (lambda: pm.majority_of([table()], [0.0]), "expected 1 positive weights"),
         (lambda: pm.majority_of([table()], vote="loud"), 'vote must be "soft" or "hard", got \'loud\''),
+        (
+            lambda: pm.majority_of([constant(0.5), Odd([[[0.5], [0.5]]])]).prefer(["p"], [["a"]]),
+            r"member 1 of the majority answered with shape \(1, 2, 1\), expected \(1, 1, 1\)",
+        ),
+        (lambda: pm.majority_of([Odd([[[1.5]]])]).prefer(["p"], [["a"]]), "member 0 of the majority answered 1.5"),
+        (lambda: pm.majority_of([constant(0.5)]).prefer(["p"], [["a"]], []), "expected one list of opponents a prompt"),
         (lambda: pm.MajorityPreferenceConfig(num_voters=0), "num_voters must be at least 1"),
         (lambda: pm.MajorityPreferenceConfig(vote="loud"), "vote must be"),
         (lambda: pm.DiscPreferenceConfig(num_discs=0), "num_discs must be at least 1"),
         (lambda: pm.HybridPreferenceConfig(temperature=0.0), "temperature must be positive"),
         (lambda: pm.HybridPreferenceConfig(temperature=math.inf), "temperature must be positive"),
         (lambda: pm.BradleyTerryConfig(pooling="max"), "pooling must be"),
-        (lambda: pm.TabularPreferenceModel([[0.5, 0.9], [0.2, 0.5]], "ab"), "not complementary"),
-        (lambda: pm.TabularPreferenceModel([[0.5, math.nan], [0.2, 0.5]], "ab"), "both be judged or both be NaN"),
+        (lambda: pm.TabularPreferenceModel.from_matrix([[0.5, 0.9], [0.2, 0.5]], "ab"), "not complementary"),
         (
-            lambda: pm.TabularPreferenceModel([[0.5, 0.5]], "ab"),
+            lambda: pm.TabularPreferenceModel.from_matrix([[0.5, math.nan], [0.2, 0.5]], "ab"),
+            "both be judged or both be NaN",
+        ),
+        (
+            lambda: pm.TabularPreferenceModel.from_matrix([[0.5, 0.5]], "ab"),
             r"square matrix of win probabilities, got shape \(1, 2\)",
         ),
-        (lambda: pm.TabularPreferenceModel([[0.5]], "ab"), "expected 1 different labels, got 2"),
-        (lambda: pm.TabularPreferenceModel([[0.5, 0.5], [0.5, 0.5]], "aa"), "expected 2 different labels"),
+        (lambda: pm.TabularPreferenceModel.from_matrix([[0.5]], "ab"), "expected 1 different labels, got 2"),
+        (lambda: pm.TabularPreferenceModel.from_matrix([[0.5, 0.5], [0.5, 0.5]], "aa"), "expected 2 different labels"),
+        (lambda: pm.TabularPreferenceConfig(labels=["a", "a"]), "expected 2 different labels, got 1"),
         (lambda: table().prefer(["x"], [["yes", "perhaps"]]), "unknown response 'perhaps'; the table knows ''"),
         (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [[]]), "lists of lengths"),
         (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [["x", "y"]], []), "opponents"),
         (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).prefer(["a"], [["x" * 60, "y" * 60]]), "model's 96"),
-        (lambda: pm.small_cross_encoder_model(hidden=16, layers=1).position_bias(["a"], [["x"]]), "at least 2"),
     ],
 )
 def test_bad_input_is_named(call, message):
@@ -102,7 +150,7 @@ def test_discs_lie_on_the_unit_sphere_and_bound_the_logit():
     """|s| <= D / temperature, 1 / temperature where gates are equal (they start so); nothing is a scalar score."""
     model = pm.small_disc_model(num_discs=4, hidden=16, layers=1)
     embeddings = model.embed(PROMPTS, RESPONSES)
-    norm = (embeddings.left * model.config.temperature).square().sum(-1) + embeddings.right.square().sum(-1)
+    norm = embeddings.left.square().sum(-1) + (embeddings.right * model.config.temperature).square().sum(-1)
     torch.testing.assert_close(norm, torch.ones_like(norm))
     assert model.config.temperature == 0.1 and logits_of(model).abs().max() <= 10
     assert not embeddings.scores.any()
@@ -133,14 +181,28 @@ def test_temperature_divides_logits_and_is_saved(kind, tmp_path):
 def test_cross_encoder_averages_both_orders_and_reports_the_position():
     """s = (f(y, y') - f(y', y)) / 2 and b = (f(y, y') + f(y', y)) / 2 give f back; equal texts are even."""
     model = pm.small_cross_encoder_model(hidden=16, layers=1)
-    raw, logits = model.raw_logits(PROMPTS, RESPONSES), logits_of(model)
-    report = model.position_bias(PROMPTS, RESPONSES)
-    off = ~np.eye(5, dtype=bool)
-    np.testing.assert_allclose((logits.numpy() + report.bias)[:, off], raw.numpy()[:, off], atol=1e-6)
-    assert np.isnan(report.bias[:, ~off]).all() and 0 <= report.flip_rate <= 1
-    upper = np.triu_indices(5, 1)
-    assert report.mean == pytest.approx(report.bias[:, upper[0], upper[1]].mean())
+    raw, logits = model.raw_logits(PROMPTS, RESPONSES).double().numpy(), logits_of(model)
+    shift = 0.5 * (raw + raw.swapaxes(1, 2))
+    np.testing.assert_allclose(logits.numpy() + shift, raw, atol=1e-6)
     assert logits[1, 1, 2] == 0  # "no" against "no"
+    (first, second), texts = np.triu_indices(5, 1), RESPONSES[0]
+    report = position_bias(model, [PROMPTS[0]] * 10, [texts[i] for i in first], [texts[j] for j in second])
+    assert (report.scale, report.pairs, report.missing) == ("logit", 10, 0)
+    assert report.bias == pytest.approx(shift[0, first, second].mean(), abs=1e-6) and abs(report.bias) > 1e-3
+    flips = raw[0, first, second] * raw[0, second, first] > 0
+    assert report.flip_rate == pytest.approx(flips.mean())
+
+
+def test_cross_encoder_judges_in_the_order_shown():
+    """Each view once, at its place, equal texts read too: their logit is the bias itself. The mode comes back."""
+    model = pm.small_cross_encoder_model(hidden=16, layers=1).train()
+    shown = [Shown("p", "a", "bb"), Shown("p", "bb", "a"), Shown("", "a", "a"), Shown("p", "a", "bb")]
+    found, raw = model.judge_as_shown(shown), model.raw_logits(["p"], [["a", "bb"]])[0]
+    assert found.dtype == np.float64 and model.training and model.gives_logits
+    np.testing.assert_allclose(found[[0, 1, 3]], [raw[0, 1], raw[1, 0], raw[0, 1]], atol=1e-6)
+    itself = position_bias(model, [""], ["a"], ["a"])
+    assert found[2] != 0 and itself.bias == pytest.approx(found[2], abs=1e-6) and itself.flip_rate == 1.0
+    assert model.judge_as_shown([]).shape == (0,)
 
 
 def test_cross_encoder_reads_each_ordered_pair_once():
@@ -155,24 +217,76 @@ def test_cross_encoder_reads_each_ordered_pair_once():
     assert sum(counts) == 2 * 2 * 3
 
 
-def test_tables_answer_save_and_load(tmp_path):
-    """To the bit, unjudged pairs included, labels in any script."""
-    matrix = np.array([[0.5, 0.1, np.nan], [0.9, 0.5, 0.3], [np.nan, 0.7, 0.5]])
-    model = pm.TabularPreferenceModel(matrix, ["", "b\n", "ü<eos>"])
-    model.save_pretrained(tmp_path)
-    loaded = pm.TabularPreferenceModel.from_pretrained(tmp_path)
-    assert loaded.labels == model.labels
-    np.testing.assert_array_equal(loaded.matrix, model.matrix)
-    asked = [["ü<eos>", "", ""], ["b\n", "", "b\n"]]
-    np.testing.assert_array_equal(loaded.prefer(["x", "y"], asked), model.prefer(["x", "y"], asked))
-    assert np.isnan(loaded.prefer(["x"], asked[:1])[0, 0, 1]) and loaded.prefer(["x"], asked[:1])[0, 1, 2] == 0.5
-    logits = loaded.preference_logits(["y"], asked[1:])
+def unjudged_table():
+    """Three responses, labels in any script, a third that no double is, and an unjudged pair."""
+    matrix = np.array([[0.5, 0.1, np.nan], [0.9, 0.5, 1 / 3], [np.nan, 2 / 3, 0.5]])
+    return pm.TabularPreferenceModel.from_matrix(matrix, ["", "b\n", "ü<eos>"])
+
+
+def test_tables_answer():
+    model, asked = unjudged_table(), [["ü<eos>", "", ""], ["b\n", "", "b\n"]]
+    answer = model.prefer(["x", "y"], asked)
+    assert np.isnan(answer[0, 0, 1]) and answer[0, 1, 2] == 0.5 and answer[1, 0, 1] == 0.9
+    assert model.prefer(["x"], [["b\n"]], [["ü<eos>", ""]]).tolist() == [[[1 / 3, 0.9]]]
+    logits = model.preference_logits(["y"], asked[1:])
     assert torch.equal(logits, -logits.mT) and logits[0, 0, 1] == pytest.approx(math.log(9))
     with pytest.raises(ValueError, match="read-only"):
         model.matrix[0, 1] = 0.5
+    assert model.matrix[2, 1] == 1 - 1 / 3 and model.device.type == "cpu"
+    assert not [name for name, weight in model.named_parameters() if weight.requires_grad]
+
+
+def test_a_table_can_be_compared_with_bradley_terry():
+    """A known truth has no forward pass to prepare; its probabilities stand in, and unjudged pairs are refused."""
+    model = unjudged_table()
+    held_out = pm.Comparisons(["x", "x"], ["", "b\n"], ["b\n", "ü<eos>"], [0.0, 1.0])
+    np.testing.assert_allclose(comparison_logits(model, held_out), [-math.log(9), -math.log(2)])
+    with pytest.raises(ValueError, match="1 of 1 comparisons are not judged"):
+        comparison_logits(model, pm.Comparisons(["x"], [""], ["ü<eos>"], [1.0]))
+
+
+@pytest.mark.parametrize("load", [pm.TabularPreferenceModel.from_pretrained, AutoModel.from_pretrained])
+@pytest.mark.parametrize("dtype", [{}, {"dtype": "auto"}, {"dtype": torch.bfloat16}, {"torch_dtype": torch.float16}])
+def test_tables_load_to_the_last_bit_whatever_the_dtype(load, dtype, tmp_path):
+    model = unjudged_table()
+    model.save_pretrained(tmp_path)
+    loaded = load(tmp_path, **dtype)
+    assert type(loaded) is type(model) and loaded.labels == model.labels and loaded.dtype == torch.float64
+    np.testing.assert_array_equal(loaded.matrix, model.matrix)
+    assert loaded.config.dtype == torch.float64 and not loaded.table.requires_grad and not loaded.training
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [lambda m: m.half(), lambda m: m.bfloat16(), lambda m: m.float(), lambda m: m.to("cpu", torch.float16),
+     lambda m: m.to(torch.zeros(1)), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+)  # fmt: skip
+def test_casting_a_table_leaves_its_probabilities(cast):
+    model = cast(unjudged_table())
+    assert model.table.dtype == torch.float64
+    np.testing.assert_array_equal(model.matrix, unjudged_table().matrix)
+    assert model.to("meta").device.type == "meta"
+
+
+def test_tables_that_cannot_be_loaded_are_named(tmp_path):
+    """Another model's folder, weights without a table, and a table of something else than win probabilities."""
+    unjudged_table().save_pretrained(tmp_path)
+    config = (tmp_path / "config.json").read_text()
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises(ValueError, match="expected model_type tabular_preference, got 'llama'"):
         pm.TabularPreferenceModel.from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(config)
+    save_file({"other": torch.zeros(3, 3)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"expected a tensor 'table' .* got \['other'\]"):
+        AutoModel.from_pretrained(tmp_path)
+    save_file({"table": torch.full((3, 3), 0.7).double()}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match="not complementary"):
+        pm.TabularPreferenceModel.from_pretrained(tmp_path)
+
+
+def test_a_table_of_settings_alone_has_judged_nothing():
+    config = AutoConfig.for_model("tabular_preference", labels=["a", "b"])
+    np.testing.assert_array_equal(AutoModel.from_config(config).matrix, [[0.5, np.nan], [np.nan, 0.5]])
 
 
 def test_a_model_starts_from_a_language_model(tmp_path):

@@ -14,11 +14,13 @@ import torch
 from accelerate import Accelerator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from model_zoo import causal
 from safetensors.torch import load_file
 
 import preference_models as pm
 from preference_models import losses
 from preference_models.batching import TokenizedComparisons, prompt_batches
+from preference_models.text import TokenLists, join
 from rebel_pref.games.text import rock_paper_scissors_text
 from rebel_pref.preferences import FunctionOracle
 
@@ -309,9 +311,54 @@ def test_one_process_of_accelerate_changes_nothing(tmp_path):
     assert list((tmp_path / "fit").glob("events*"))
 
 
+def test_a_batch_in_parts_has_the_gradient_of_the_whole():
+    """Weights, shrinkage and responses that several parts read; parts of 2 of batches of 7."""
+    from two_processes import CONFIG, fit
+
+    torch.testing.assert_close(fit(config=replace(CONFIG, micro_batch_size=2)), fit(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_a_shared_prompt_fits_the_same_model(pooling):
+    """Packed or apart, on data with several responses a prompt in any order."""
+    train = pm.Comparisons(
+        ("a>", "b>", "a>", "b>", "a>"), ("x", "y", "zz", "y", "w"), ("y", "x", "x", "w", "zz"), np.linspace(0, 1, 5)
+    )
+    config = pm.FitConfig(steps=5, batch_size=3, warmup_steps=0, disc_shrinkage=0.1, learning_rate=1e-2)
+    fitted = {}
+    for share in (True, False):
+        fitted[share] = causal(pooling=pooling)
+        pm.fit_preference_model(fitted[share], train, config=replace(config, share_prompt=share))
+    torch.testing.assert_close(weights(fitted[True]), weights(fitted[False]), atol=1e-4, rtol=0)
+    assert not torch.allclose(weights(fitted[True]), weights(causal(pooling=pooling)), atol=1e-3)
+
+
+def test_prompts_are_shared_where_that_saves_tokens():
+    """Long prompts on a causal backbone are; short ones are not, nor are an encoder's, and to insist is an error."""
+    long, short = (pm.Comparisons(("p" * count,), ("x" * 20,), ("y" * 20,), np.ones(1)) for count in (40, 1))
+    assert TokenizedComparisons(causal(), long).share_prompt
+    assert not TokenizedComparisons(causal(), short).share_prompt
+    assert not TokenizedComparisons(small("hybrid"), long).share_prompt
+    with pytest.raises(ValueError, match="a bert backbone cannot share a prompt"):
+        pm.fit_preference_model(small("hybrid"), long, config=replace(QUICK, share_prompt=True))
+
+
+def test_token_lists_give_their_tokens_back():
+    lists = TokenLists.of([[1, 2], [3], [4, 5, 6]])
+    assert len(lists) == 3 and lists.lengths.tolist() == [2, 1, 3]
+    assert lists.lists(torch.tensor([2, 0])) == [[4, 5, 6], [1, 2]]
+    batch = join(lists, torch.tensor([1, 0]), lists, torch.tensor([2, 1]), pad=9)
+    assert batch.input_ids.tolist() == [[3, 4, 5, 6], [1, 2, 3, 9]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+    assert batch.pool_mask.tolist() == [[0, 1, 1, 1], [0, 0, 1, 0]]
+
+
 @pytest.mark.slow
 def test_two_processes_fit_what_one_does(tmp_path):
-    """Two gloo processes, batches of 7 and a last one of 1 (which leaves a process idle), shrinkage and weights."""
+    """Two gloo processes, batches of 7 and a last one of 1 (which leaves a process idle), shrinkage and weights.
+
+    Whole on each or sharded, in one pass or in parts, killed and resumed by two (to the bit) or by one.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -322,9 +369,18 @@ def test_two_processes_fit_what_one_does(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    first, second = (load_file(tmp_path / f"rank-{rank}.safetensors")["weights"] for rank in range(2))
-    assert torch.equal(first, second)
-    from two_processes import fit
+    first, second = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert torch.equal(first["resumed"], first["sharded"])
+    from two_processes import PACKED, fit
 
-    alone = fit()
-    torch.testing.assert_close(first, weights(alone), atol=1e-5, rtol=0)
+    alone, packed = fit(), fit(config=replace(PACKED, micro_batch_size=None))
+    from_two = fit(checkpoints=tmp_path / "killed", checkpoint_every=6)
+    for expected, found in (
+        (alone, first["replicated"]),
+        (alone, first["sharded"]),
+        (alone, from_two),
+        (packed, first["packed"]),
+        (packed, first["packed and sharded"]),
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

@@ -1,11 +1,14 @@
-"""A small fit, for one process or for two: ``python two_processes.py OUT`` writes ``OUT/rank-R.safetensors``."""
+"""Small fits, for one process or for two: ``python two_processes.py OUT`` writes ``OUT/rank-R.safetensors``."""
 
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from model_zoo import causal
 from safetensors.torch import save_file
 
 import preference_models as pm
@@ -13,6 +16,11 @@ import preference_models as pm
 CONFIG = pm.FitConfig(
     steps=12, batch_size=7, comparisons_per_prompt=3, warmup_steps=3, disc_shrinkage=0.05, evaluate_every=4
 )
+PACKED = replace(CONFIG, steps=6, micro_batch_size=2, share_prompt=True)
+
+
+class Killed(Exception):
+    pass
 
 
 def comparisons(count, seed):
@@ -28,19 +36,41 @@ def comparisons(count, seed):
     )
 
 
-def fit(accelerator=None):
+def fit(accelerator=None, config=CONFIG, **options):
     """22 comparisons are three batches of 7 and one of 1. Only the main process starts from these weights."""
     rank = 0 if accelerator is None else accelerator.process_index
     tokenizer = pm.character_tokenizer("abcdefghijklmnopqrstuvwxyz>")
     model = pm.small_hybrid_model(tokenizer, num_discs=2, hidden=16, layers=1, seed=rank)
-    pm.fit_preference_model(model, comparisons(22, 0), comparisons(9, 1), CONFIG, accelerator=accelerator)
-    return model
+    if config.share_prompt:
+        model = causal(seed=rank)
+    pm.fit_preference_model(model, comparisons(22, 0), comparisons(9, 1), config, accelerator=accelerator, **options)
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def killed(accelerator, folder):
+    """A sharded fit that ends at step 9, after its checkpoint of step 6."""
+
+    def stop(step, loss):
+        if step == 9:
+            raise Killed
+
+    try:
+        fit(accelerator, shard=True, checkpoints=folder, checkpoint_every=6, progress=stop)
+    except Killed:
+        accelerator.wait_for_everyone()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    accelerator = Accelerator(cpu=True)
-    flat = torch.cat([p.detach().flatten() for p in fit(accelerator).parameters()])
-    save_file({"weights": flat}, Path(sys.argv[1]) / f"rank-{accelerator.process_index}.safetensors")
+    out, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
+    fitted = {"replicated": fit(accelerator), "sharded": fit(accelerator, shard=True)}
+    fitted["packed"] = fit(accelerator, PACKED)
+    fitted["packed and sharded"] = fit(accelerator, PACKED, shard=True)
+    killed(accelerator, out / "killed")
+    if accelerator.is_main_process:
+        shutil.copytree(out / "killed", out / "resumed")
+    accelerator.wait_for_everyone()
+    fitted["resumed"] = fit(accelerator, shard=True, checkpoints=out / "resumed", checkpoint_every=6)
+    save_file(fitted, out / f"rank-{accelerator.process_index}.safetensors")
     accelerator.wait_for_everyone()
     accelerator.end_training()

@@ -1,0 +1,102 @@
+"""Prompts and responses in a tokenizer's chat template: the template's own tokens are special, those in a text are not.
+
+The template is written out around marks and cut at them, so that a message which contains ``<|im_end|>`` ends nothing,
+and the tokens of a prompt do not depend on the answer after them: they are what every response to it begins with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from preference_models.messages import messages_of
+
+__all__ = ["answer_ids", "chat_ids", "has_chat_template", "trims"]
+
+
+def has_chat_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
+    """Whether there is a template to write chats in."""
+    return isinstance(getattr(tokenizer, "chat_template", None), str)
+
+
+def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """Token ids of N prompts up to where the answer begins, role and all.
+
+    Raises
+    ------
+    ValueError
+        For a tokenizer without a template, or one that does not write such a chat: it wants other roles, or leaves
+        messages out.
+    """
+    cuts = trims(tokenizer)
+    layouts: dict[tuple[str, ...], _Layout] = {}
+    result = []
+    for prompt in prompts:
+        messages = messages_of(prompt)
+        roles = tuple(message["role"] for message in messages)
+        if roles not in layouts:
+            layouts[roles] = _layout(tokenizer, roles)
+        ids: list[int] = []
+        for before, message in zip(layouts[roles].before, messages, strict=False):
+            ids += [*before, *_plain(tokenizer, message["content"], cuts)]
+        result.append([*ids, *layouts[roles].before[-1]])
+    return result
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:
+    """Token ids of N answers and of what the template ends an answer with (the end of the sequence if with nothing)."""
+    cuts, after = trims(tokenizer), _layout(tokenizer, ("user",)).after
+    return [[*_plain(tokenizer, response, cuts), *after] for response in responses]
+
+
+def trims(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template cuts white space off the end of a message."""
+    return "CONTENT \t" not in _written(tokenizer, [{"role": "user", "content": "CONTENT \t"}])
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a template writes around messages of certain roles: before each, and before and after the answer."""
+
+    before: list[list[int]]
+    after: list[int]
+
+
+def _layout(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> _Layout:
+    marks = [f"MESSAGE{number}GOESHERE" for number in range(len(roles) + 1)]
+    messages = [{"role": role, "content": mark} for role, mark in zip((*roles, "assistant"), marks, strict=True)]
+    rest, pieces = _written(tokenizer, messages), []
+    for mark in marks:
+        before, found, rest = rest.partition(mark)
+        if not found or mark in rest:
+            raise ValueError(
+                f"the tokenizer's chat template does not write messages of {', '.join(roles)} and then an answer once "
+                "each, in their order"
+            )
+        pieces.append(tokenizer.encode(before, add_special_tokens=False))
+    after = tokenizer.encode(rest.rstrip(), add_special_tokens=False)
+    if not after:
+        if tokenizer.eos_token_id is None:
+            raise ValueError("neither the tokenizer's chat template nor an eos_token ends an answer; set eos_token")
+        after = [tokenizer.eos_token_id]
+    return _Layout(pieces, after)
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    if not has_chat_template(tokenizer):
+        raise ValueError("the tokenizer has no chat template to read chats in; set tokenizer.chat_template")
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+    except (TemplateError, TypeError, ValueError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str, cuts: bool) -> list[int]:
+    ids: list[int] = tokenizer.encode(
+        text.strip() if cuts else text, add_special_tokens=False, split_special_tokens=True
+    )
+    return ids
