@@ -32,6 +32,8 @@ __all__ = [
 MEASURES = ("accuracy", "log_loss", "brier", "ece")
 BINS = 10
 FEWEST_PROMPTS = 10
+FEWEST_CLUSTERS = 5
+"""Held out, for a verdict: an interval drawn from fewer says nothing."""
 _CHUNK = 2_000_000  # Bootstrap counts held at a time.
 
 
@@ -86,26 +88,36 @@ class EvaluationReport:
     subject: str = "the discs"
 
     @property
+    def tells(self) -> bool:
+        """Whether enough is held out for a verdict."""
+        return self.clusters >= FEWEST_CLUSTERS
+
+    @property
     def earns_keep(self) -> bool:
-        """Whether the log-loss is below Bradley-Terry's by more than its interval."""
-        return self.log_loss.high < 0.0
+        """Whether the log-loss is below Bradley-Terry's by more than its interval, and below a coin's."""
+        return self.tells and self.log_loss.high < 0.0 and self.log_loss.model < math.log(2.0)
 
     @property
     def worse(self) -> bool:
         """Whether the log-loss is above Bradley-Terry's by more than its interval."""
-        return self.log_loss.low > 0.0
+        return self.tells and self.log_loss.low > 0.0
 
     @property
     def verdict(self) -> str:
         """The sentence to read first."""
+        if not self.tells:
+            few = f"{self.clusters} {self.cluster}{'s' * (self.clusters != 1)}"
+            return f"too little is held out ({few}) to tell whether {self.subject} earn their keep; hold out more"
         if self.earns_keep:
             return f"{self.subject} earn their keep"
+        if not self.worse and min(self.log_loss.model, self.log_loss.bradley_terry) >= math.log(2.0):
+            return f"{self.subject} do not earn their keep: neither model tells held-out winners better than a coin"
         better = "better" if self.worse else "as good"
         return f"{self.subject} do not earn their keep: a Bradley-Terry model is {better}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and strings, for JSON (NaN as None)."""
-        told = {**asdict(self), "verdict": self.verdict, "earns_keep": self.earns_keep}
+        told = {**asdict(self), "verdict": self.verdict, "earns_keep": self.earns_keep, "worse": self.worse}
         for name in MEASURES:
             told[name] = {k: None if math.isnan(v) else v for k, v in told[name].items()}
         return told
@@ -155,7 +167,7 @@ def comparison_logits(model: Any, comparisons: Comparisons) -> FloatArray:
     ValueError
         If an oracle has not judged every comparison: select those that it has.
     """
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, torch.nn.Module) and (hasattr(model, "encode") or hasattr(model, "compare")):
         return np.asarray(prepare(model, comparisons).logits(model).double().cpu().numpy())
     share = ask(model, comparisons.prompts, comparisons.first, comparisons.second)
     if np.isnan(share).any():
@@ -234,16 +246,17 @@ def clusters(comparisons: Comparisons) -> tuple[str, NDArray[np.int64]]:
 
     Few clusters make no interval (two prompts drawn with replacement are the same one half of the time), so that fewer
     than :data:`FEWEST_PROMPTS` prompts are not drawn but their pairs are: the interval is about these prompts then.
+    Votes of many groups on fewer pairs are drawn by pair as well: all groups agreeing on one pair is one pair's worth.
     """
     keys: Sequence[Any]
-    if comparisons.group is not None:
+    rows = zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
+    pairs = [(prompt, frozenset(pair)) for prompt, *pair in rows]
+    if comparisons.group is not None and len(set(comparisons.group)) <= len(set(pairs)):
         name, keys = "group", comparisons.group
     elif len(set(comparisons.prompts)) >= FEWEST_PROMPTS:
         name, keys = "prompt", comparisons.prompts
     else:
-        name = "pair"
-        rows = zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
-        keys = [(prompt, frozenset(pair)) for prompt, *pair in rows]
+        name, keys = "pair", pairs
     index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     return name, np.array([index[key] for key in keys])
 

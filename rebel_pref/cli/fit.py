@@ -8,13 +8,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -22,26 +20,22 @@ from accelerate import Accelerator
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
-from preference_models.calibration import fit_temperature
-from preference_models.comparisons import Comparisons
 from preference_models.data import load_comparisons
-from preference_models.evaluation import MEASURES, EvaluationReport, comparison_logits, evaluate, reliability
 from preference_models.losses import LOSSES
-from preference_models.selection import Candidate, choose_discs
 from preference_models.splits import SPLITS, split_held_out
-from preference_models.training import FitConfig, FitReport, fit_preference_model
+from preference_models.training import FitConfig
 from rebel_pref.cli.console import Display
-from rebel_pref.cli.fit_models import KINDS, chat_tokenizer, model_maker
+from rebel_pref.cli.fit_models import KINDS, WITHOUT_DISCS, model_maker
+from rebel_pref.cli.fit_run import LOOKS, FitRun, carry_out
 from rebel_pref.cli.options import parsed
-from rebel_pref.record import provenance
 from rebel_pref.selfplay.checkpoints import write_text
 
 __all__ = ["run"]
 
 CANDIDATES = (0, 1, 2, 4, 8)
-LOOKS = 20  # at the validation loss, and after PATIENCE of them without progress a fit stops.
-PATIENCE = 5
-_PLACE = ("out", "json", "threads", "resume", "overwrite", "trackers")
+PATIENCE = 5  # Looks at the validation loss without progress after which a fit stops.
+POOLINGS = ("auto", "last", "mean")
+_PLACE = ("out", "json", "threads", "resume", "overwrite", "trackers", "shard")
 
 
 def run(argv: Sequence[str]) -> int:
@@ -50,15 +44,23 @@ def run(argv: Sequence[str]) -> int:
     discs = _check(arguments)
     torch.set_num_threads(arguments.threads)
     transformers.utils.logging.disable_progress_bar()
-    data = load_comparisons(arguments.data, tokenizer=chat_tokenizer(arguments.model), split=arguments.dataset_split)
+    data = load_comparisons(arguments.data, split=arguments.dataset_split)
     rest, test = split_held_out(data, arguments.held_out, arguments.seed, by=arguments.split)
     train, validation = split_held_out(rest, arguments.held_out, arguments.seed + 1, by=arguments.split)
-    out = Path(arguments.out)
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        log_with=list(arguments.trackers) or None,
-        project_dir=str(out / "trackers"),
+    make, make_baseline = (
+        model_maker(
+            arguments.model,
+            kind,
+            data,
+            hidden=arguments.hidden,
+            pooling=None if arguments.pooling == "auto" else arguments.pooling,
+            lora=arguments.lora,
+            seed=arguments.seed,
+        )
+        for kind in (arguments.kind, "bradley_terry")
     )
+    out = Path(arguments.out)
+    accelerator = _accelerator(arguments, out)
     if accelerator.is_main_process:
         _prepare_folder(out, arguments)
     accelerator.wait_for_everyone()
@@ -68,7 +70,25 @@ def run(argv: Sequence[str]) -> int:
         f"{len(data):,} comparisons of {len(set(data.prompts)):,} prompts: {len(train):,} to fit, "
         f"{len(validation):,} to choose by, {len(test):,} held out by {arguments.split}",
     )
-    result = _fit(arguments, discs, (data, train, validation, test), out, accelerator, display)
+    plan = FitRun(
+        train=train,
+        validation=validation,
+        test=test,
+        config=_fit_config(arguments),
+        discs=discs,
+        make=make,
+        make_baseline=make_baseline,
+        kind=arguments.kind,
+        shard=arguments.shard,
+        out=out,
+        accelerator=accelerator,
+        trackers=bool(arguments.trackers),
+        display=display,
+        level=arguments.level,
+        replicates=arguments.bootstrap,
+        told={name: getattr(arguments, name) for name in ("data", "model", "split", "lora")},
+    )
+    result = carry_out(plan)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
@@ -76,7 +96,22 @@ def run(argv: Sequence[str]) -> int:
             print(json.dumps(result))
     if accelerator.num_processes > 1:
         accelerator.end_training()
-    return 1 if result["evaluation"]["log_loss"]["low"] > 0.0 else 0
+    return 1 if result["evaluation"]["worse"] else 0
+
+
+def _accelerator(arguments: Namespace, out: Path) -> Accelerator:
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),
+        log_with=list(arguments.trackers) or None,
+        project_dir=str(out / "trackers"),
+    )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != launched:
+        raise ValueError(
+            f"{launched} processes were launched and accelerate connected {accelerator.num_processes} of them, as it "
+            "does with --use_fsdp on a CPU; launch without it and give --shard true"
+        )
+    return accelerator
 
 
 def _parser() -> ArgumentParser:
@@ -100,11 +135,27 @@ def _parser() -> ArgumentParser:
     add("--seed", type=natural, default=0, metavar="N", help="of splits, weights, batches and intervals")
     add("--steps", type=whole, default=1000, metavar="N", help="most optimiser steps of a fit")
     add("--batch-size", type=whole, default=256, metavar="N", help="comparisons a step")
-    add("--learning-rate", type=float, default=0.0, metavar="X", help="peak; 0 takes 3e-3 if small, else 2e-5")
+    add(
+        "--learning-rate",
+        type=float,
+        default=0.0,
+        metavar="X",
+        help="peak; 0 takes 3e-3 if small, else 2e-5, with --lora 2e-4",
+    )
     add("--weight-decay", type=float, default=0.01, metavar="X", help="of AdamW")
     add("--disc-shrinkage", type=float, default=0.001, metavar="X", help="pull of the discs towards 0")
     add("--loss", type=str, default="logistic", metavar="NAME", help=f"one of {', '.join(LOSSES)}")
     add("--label-noise", type=float, default=0.0, metavar="X", help="probability of a flipped vote to reckon with")
+    add(
+        "--micro-batch-size",
+        type=natural,
+        default=0,
+        metavar="N",
+        help="most comparisons in one pass; 0 for any number",
+    )
+    add("--lora", type=natural, default=0, metavar="RANK", help="of adapters, merged in the end; 0 fits all weights")
+    add("--pooling", type=str, default="auto", metavar="NAME", help=f"of a response's states: {', '.join(POOLINGS)}")
+    add("--shard", type=bool, default=False, metavar="true|false", help="split the model over the processes (FSDP)")
     add("--hidden", type=whole, default=32, metavar="N", help="width of a small model, even")
     add("--level", type=float, default=0.95, metavar="X", help="of the intervals")
     add("--bootstrap", type=whole, default=1000, metavar="N", help="replicates of the intervals")
@@ -119,7 +170,7 @@ def _parser() -> ArgumentParser:
 
 def _check(arguments: Namespace) -> tuple[int, ...]:
     """The numbers of discs to try; refuses what makes no sense before anything is read."""
-    for name, known in (("kind", KINDS), ("split", SPLITS), ("loss", LOSSES)):
+    for name, known in (("kind", KINDS), ("split", SPLITS), ("loss", LOSSES), ("pooling", POOLINGS)):
         if getattr(arguments, name) not in known:
             raise ValueError(f"--{name}: expected one of {', '.join(known)}, got {getattr(arguments, name)!r}")
     if not 0.0 < arguments.held_out < 1.0:
@@ -128,7 +179,7 @@ def _check(arguments: Namespace) -> tuple[int, ...]:
         raise ValueError(f"--level: expected a number between 0 and 1, got {arguments.level}")
     _fit_config(arguments)
     asked = arguments.discs
-    if arguments.kind in ("bradley_terry", "cross_encoder"):
+    if arguments.kind in WITHOUT_DISCS:
         if asked != "auto":
             raise ValueError(f"--discs: a {arguments.kind} model has none, got {asked!r}")
         return ()
@@ -142,12 +193,12 @@ def _check(arguments: Namespace) -> tuple[int, ...]:
 
 
 def _fit_config(arguments: Namespace) -> FitConfig:
-    rate = arguments.learning_rate or (3e-3 if arguments.model == "small" else 2e-5)
+    usual = 3e-3 if arguments.model == "small" else 2e-4 if arguments.lora else 2e-5
     return FitConfig(
         steps=arguments.steps,
         batch_size=arguments.batch_size,
         comparisons_per_prompt=arguments.batch_size,
-        learning_rate=rate,
+        learning_rate=arguments.learning_rate or usual,
         weight_decay=arguments.weight_decay,
         disc_shrinkage=arguments.disc_shrinkage,
         loss=arguments.loss,
@@ -155,153 +206,9 @@ def _fit_config(arguments: Namespace) -> FitConfig:
         warmup_steps=min(50, arguments.steps),
         evaluate_every=max(1, arguments.steps // LOOKS),
         patience=PATIENCE,
+        micro_batch_size=arguments.micro_batch_size or None,
         seed=arguments.seed,
     )
-
-
-def _fit(
-    arguments: Namespace,
-    discs: tuple[int, ...],
-    parts: tuple[Comparisons, Comparisons, Comparisons, Comparisons],
-    out: Path,
-    accelerator: Accelerator,
-    display: Display,
-) -> dict[str, Any]:
-    started = time.perf_counter()
-    data, train, validation, test = parts
-    config, kind = _fit_config(arguments), arguments.kind
-    make = model_maker(arguments.model, kind, data, hidden=arguments.hidden, seed=arguments.seed)
-    made: dict[str, Any] = {}
-    reports: dict[str, FitReport] = {}
-
-    def fitted(model: Any, name: str, settings: FitConfig) -> FitReport:
-        if arguments.trackers:
-            accelerator.init_trackers(name)
-        with display.progress(name, settings.steps) as advance:
-            report = fit_preference_model(
-                model,
-                train,
-                validation,
-                settings,
-                progress=lambda step, loss: advance(1),
-                accelerator=accelerator,
-                checkpoints=out / "checkpoints" / name,
-                checkpoint_every=max(1, settings.steps // LOOKS),
-            )
-        if arguments.trackers:
-            for tracker in accelerator.trackers:
-                tracker.finish()
-        made[name], reports[name] = model, report
-        display.stage(
-            name.replace("_", "-"),
-            f"validation log-loss {report.held_out_log_loss:.4f}, step {report.best_step} of {report.steps}, "
-            f"{report.seconds:.0f} s",
-        )
-        return report
-
-    def name_of(count: int) -> str:
-        return f"{count}_disc{'s' * (count != 1)}" if count else "bradley_terry"
-
-    candidates: tuple[Candidate, ...] = ()
-    if len(discs) > 1:
-        selection = choose_discs(
-            make, train, validation, config, num_discs=discs, fit=lambda model, n, own: fitted(model, name_of(n), own)
-        )
-        candidates, chosen, count = selection.candidates, name_of(selection.num_discs), selection.num_discs
-    else:
-        base = model_maker(arguments.model, "bradley_terry", data, hidden=arguments.hidden, seed=arguments.seed)
-        fitted(base(0), "bradley_terry", config)
-        count = discs[0] if discs else 0
-        chosen = name_of(count) if discs else kind
-        if chosen != "bradley_terry":
-            fitted(make(count), chosen, config)
-    if candidates:
-        display.line("")
-        display.table(
-            "Discs, by the validation part", ("discs", "log-loss", "excess", "error", ""), _rows(candidates, count)
-        )
-
-    calibrations = {
-        name: fit_temperature(made[name], validation, label_noise=arguments.label_noise)
-        for name in dict.fromkeys(("bradley_terry", chosen))
-    }
-    model, baseline = made[chosen], made["bradley_terry"]
-    subject = "joint readings" if kind == "cross_encoder" else "discs"
-    report = evaluate(
-        model,
-        baseline,
-        test,
-        level=arguments.level,
-        replicates=arguments.bootstrap,
-        seed=arguments.seed,
-        subject=f"the {subject}",
-    )
-    metrics = {
-        "data": str(arguments.data),
-        "model": arguments.model,
-        "kind": "bradley_terry" if chosen == "bradley_terry" else kind,
-        "num_discs": count,
-        "comparisons": {"train": len(train), "validation": len(validation), "held_out": len(test)},
-        "split": arguments.split,
-        "verdict": report.verdict,
-        "evaluation": report.as_dict(),
-        "candidates": [{k: v for k, v in dataclasses.asdict(one).items() if k != "report"} for one in candidates],
-        "temperature": calibrations[chosen].temperature,
-        "settings": dataclasses.asdict(config),
-        "seed": arguments.seed,
-        "seconds": time.perf_counter() - started,
-        "versions": provenance(),
-    }
-    if accelerator.is_main_process:
-        told = {
-            name: {
-                **dataclasses.asdict(one),
-                "held_out_reliability": reliability(comparison_logits(made[name], test), test),
-            }
-            for name, one in calibrations.items()
-        }
-        write_text(out / "calibration.json", json.dumps(told, indent=1) + "\n")
-        staging = out / ".model.part"
-        shutil.rmtree(staging, ignore_errors=True)
-        accelerator.unwrap_model(model).save_pretrained(staging)
-        shutil.rmtree(out / "model", ignore_errors=True)
-        staging.rename(out / "model")
-        write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-    _print(report, chosen, calibrations[chosen].temperature, out, display)
-    return metrics
-
-
-def _rows(candidates: Sequence[Candidate], chosen: int) -> list[list[str]]:
-    return [
-        [
-            str(one.num_discs),
-            f"{one.log_loss:.4f}",
-            f"{one.excess:.4f}",
-            f"{one.standard_error:.4f}",
-            "chosen" if one.num_discs == chosen else "",
-        ]
-        for one in candidates
-    ]
-
-
-def _print(report: EvaluationReport, chosen: str, temperature: float, out: Path, display: Display) -> None:
-    rows = []
-    for name in MEASURES:
-        one = getattr(report, name)
-        interval = f"[{one.low:+.4f}, {one.high:+.4f}]"
-        values = [f"{one.model:.4f}", f"{one.bradley_terry:.4f}", f"{one.difference:+.4f}"]
-        rows.append([name.replace("_", "-"), *values, interval])
-    display.line("")
-    display.table(
-        f"{report.comparisons:,} held-out comparisons",
-        ("", chosen.replace("_", " "), "Bradley-Terry", "difference", f"{100 * report.level:g} % interval"),
-        rows,
-    )
-    display.line(f"Intervals: {report.replicates} bootstrap replicates over {report.clusters:,} {report.cluster}s.")
-    if chosen == "bradley_terry":
-        display.line("The model is the Bradley-Terry model: the two columns are one.")
-    display.line(f"Temperature {temperature:.3g}; the model is in {out / 'model'}.")
-    display.line(f"{report.verdict[0].upper()}{report.verdict[1:]}.")
 
 
 def _prepare_folder(out: Path, arguments: Namespace) -> None:

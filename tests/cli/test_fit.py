@@ -6,13 +6,16 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+from transformers import AutoConfig, AutoModel
+
 import preference_models as pm
 from preference_models.training import fit_preference_model
 from rebel_pref.cli import fit as command
-from rebel_pref.cli import main
+from rebel_pref.cli import fit_run, main
 from rebel_pref.games.text import rock_paper_scissors_text
 
-WORDS = ["rock", "paper", "scissors", "rook", "pepper", "scissor"]
+WORDS = ["rock", "paper", "scissors", "rook", "pepper", "scissor", "roc", "papa", "sister"]
 
 
 @pytest.fixture(autouse=True)
@@ -24,15 +27,14 @@ def quiet_settings(monkeypatch):
 
 @pytest.fixture
 def votes(tmp_path):
-    """A cycle of three, each of the three written in two ways."""
+    """A cycle of three, each of the three written in three ways."""
     game = rock_paper_scissors_text(0.9, 0.9, 0.9)
     drawn = pm.draw_comparisons(game, game.prompts, [WORDS[:3]], votes=500, seed=0)
-    other = dict(zip(WORDS[:3], WORDS[3:], strict=True))
     path = tmp_path / "votes.jsonl"
     lines = []
     for n, (prompt, a, b, q) in enumerate(zip(drawn.prompts, drawn.first, drawn.second, drawn.outcome, strict=True)):
-        row = {"first": other[a] if n % 2 else a, "second": other[b] if n % 3 else b}
-        lines.append(json.dumps({"prompt": prompt, **row, "outcome": q}))
+        first, second = (WORDS[WORDS.index(word) + 3 * way] for word, way in ((a, n % 3), (b, n // 3 % 3)))
+        lines.append(json.dumps({"prompt": prompt, "first": first, "second": second, "outcome": q}))
     path.write_text("\n".join(lines))
     return path
 
@@ -73,7 +75,7 @@ def test_json_and_a_choice(capsys, votes, tmp_path, monkeypatch):
     assert [one["num_discs"] for one in metrics["candidates"]] == [0, 1] and metrics["num_discs"] == 1
 
 
-@pytest.mark.parametrize("kind", ["disc", "bradley_terry", "cross_encoder"])
+@pytest.mark.parametrize("kind", ["disc", "bradley_terry", "cross_encoder", "majority"])
 def test_other_kinds(capsys, votes, tmp_path, kind):
     extra = ("--discs", 1) if kind == "disc" else ()
     options = ("--steps", 4, "--hidden", 8, "--bootstrap", 5, "--batch-size", 16)
@@ -94,6 +96,38 @@ def test_a_backbone_from_a_folder(capsys, votes, tmp_path):
     assert metrics["settings"]["learning_rate"] == 2e-5 and metrics["split"] == "item"
 
 
+def test_adapters_are_merged_into_a_backbone_that_reads_chats(capsys, tmp_path):
+    """What is written is a whole model, in the template, and only the adapted layers and the heads have moved."""
+    pytest.importorskip("peft")
+    backbone, data = tmp_path / "backbone", tmp_path / "chats.jsonl"
+    tokenizer = pm.character_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    original = AutoModel.from_config(
+        AutoConfig.for_model(
+            "llama", vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=128,
+        )
+    )  # fmt: skip
+    original.save_pretrained(backbone)
+    tokenizer.save_pretrained(backbone)
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+    rows = [
+        {"prompt": [*turns, {"role": "user", "content": f"say {n % 3}"}], "chosen": a, "rejected": b}
+        for n, (a, b) in enumerate(["ab", "bc", "ca", "ad", "db", "cd", "ef", "fa", "eb", "ce", "de", "fc"])
+    ]
+    data.write_text("\n".join(map(json.dumps, rows)))
+    options = ("--model", backbone, "--steps", 6, "--bootstrap", 5, "--discs", 1, "--lora", 2, "--micro-batch-size", 3)
+    code, _, err = call(capsys, data, "--out", tmp_path / "run", "--pooling", "mean", *options)
+    assert code in (0, 1) and err == ""
+    model = pm.HybridPreferenceModel.from_pretrained(tmp_path / "run" / "model")
+    assert model.config.chat and model.config.pooling == "mean"
+    before, after = original.state_dict(), model.backbone.state_dict()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and moved and all("proj" in name for name in moved)
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["settings"]["learning_rate"] == 2e-4
+
+
 def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
     """Killed in the second fit: --resume true ends with the numbers of a run that was not."""
     options = ("--discs", 1, "--steps", 20, "--hidden", 8, "--bootstrap", 5, "--json")
@@ -101,15 +135,16 @@ def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
 
     def dying(*args, progress, **rest):
         def kill(step, loss):
-            calls.append(step)
-            if len(calls) == 27:
+            if len(fits) == 2 and step == 3:
                 raise KeyboardInterrupt
+            fits[-1] = step
             progress(step, loss)
 
+        fits.append(0)
         return fit_preference_model(*args, progress=kill, **rest)
 
-    calls = []
-    monkeypatch.setattr(command, "fit_preference_model", dying)
+    fits = []
+    monkeypatch.setattr(fit_run, "fit_preference_model", dying)
     with pytest.raises(KeyboardInterrupt):
         main(["fit", str(votes), "--out", str(tmp_path / "cut"), *map(str, options)])
     code, _, err = call(capsys, votes, "--out", tmp_path / "cut", *options)
@@ -117,19 +152,22 @@ def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
     code, _, err = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", "--seed", 4, *options)
     assert code == 2 and "other settings: seed = 0, now 4" in err
     _, again, _ = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
-    assert json.loads(again)["evaluation"] == json.loads(told)["evaluation"] and len(calls) < 27 + 20
+    assert json.loads(again)["evaluation"] == json.loads(told)["evaluation"]
+    assert fits[2] == 0 < fits[0] and fits[3] > 3  # the first fit is not done again
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--kind", "elo"), "--kind: expected one of hybrid, disc, bradley_terry, cross_encoder, got 'elo'"),
+        (("--kind", "elo"), "--kind: expected one of hybrid, disc, bradley_terry, cross_encoder, majority, got 'elo'"),
         (("--held-out", "1.5"), "--held-out: expected a share between 0 and 1, got 1.5"),
         (("--discs", "few"), "--discs: expected auto or a whole number, not negative, got 'few'"),
         (("--discs", "0"), "ask for --kind bradley_terry"),
         (("--discs", "2", "--kind", "bradley_terry"), "a bradley_terry model has none"),
         (("--steps", "0"), "--steps: expected a whole number from 1 on, got '0'"),
         (("--model", "nowhere"), "expected \"small\" or the folder of a Hugging Face model, got 'nowhere'"),
+        (("--pooling", "max"), "--pooling: expected one of auto, last, mean, got 'max'"),
+        (("--lora", "4"), "--lora: a small model starts from random weights"),
         (("--split", "prompt"), "expected at least two distinct prompts to split"),
         (("--loss", "hinge", "--label-noise", "0.1"), "label_noise is about probabilities"),
     ],

@@ -106,13 +106,17 @@ def test_measures_do_not_know_who_stands_first(seed, draw):
 
 def test_what_the_bootstrap_draws():
     """Groups, or else prompts; of fewer than ten prompts, pairs in either order."""
-    everything = data([1.0] * 4, prompts=("p", "p", "q", "q"), group=("x", "y", "y", "z"))
+    everything = pm.Comparisons(
+        ("p", "p", "q", "q"), tuple("acac"), tuple("bdbd"), np.ones(4), group=("x", "y", "y", "z")
+    )
     assert clusters(everything)[0] == "group" and clusters(everything)[1].tolist() == [0, 1, 1, 2]
     many = data([1.0] * 20, prompts=tuple(f"p{k // 2}" for k in range(20)))
     assert clusters(many)[0] == "prompt" and clusters(many)[1].tolist() == [k // 2 for k in range(20)]
     assert clusters(replace(everything, group=None))[0] == "pair"
     one = pm.Comparisons(("p",) * 3, ("a", "b", "a"), ("b", "a", "c"), np.ones(3))
     assert clusters(one)[0] == "pair" and clusters(one)[1].tolist() == [0, 0, 1]
+    crowd = replace(one, group=("x", "y", "z"))  # three people, two pairs
+    assert clusters(crowd)[0] == "pair" and clusters(crowd)[1].tolist() == [0, 0, 1]
 
 
 def test_the_interval_is_wider_where_votes_come_in_clusters():
@@ -138,9 +142,15 @@ def test_verdicts():
     assert report.verdict == "the discs earn their keep" and report.earns_keep
     report = evaluate_logits(bad, np.zeros(400), data(outcome), subject="the joint readings")
     assert report.verdict == "the joint readings do not earn their keep: a Bradley-Terry model is better"
-    report = evaluate_logits(bad, bad, data(outcome))
+    report = evaluate_logits(good, good, data(outcome))
     assert report.verdict == "the discs do not earn their keep: a Bradley-Terry model is as good"
     assert report.log_loss.low == report.log_loss.high == 0.0
+    report = evaluate_logits(bad, 2 * bad, data(outcome))
+    assert report.log_loss.high < 0 and not report.earns_keep
+    assert report.verdict == "the discs do not earn their keep: neither model tells held-out winners better than a coin"
+    one_pair = pm.Comparisons(("p",) * 400, ("a",) * 400, ("b",) * 400, np.ones(400), group=tuple(map(str, range(400))))
+    report = evaluate_logits(np.ones(400), np.zeros(400), one_pair)
+    assert report.verdict.startswith("too little is held out (1 pair) to tell") and not report.earns_keep
 
 
 def test_an_oracle_is_measured_by_its_probabilities():
