@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,14 @@ from rebel_pref.cli.report import write_report
 from rebel_pref.games import PreferenceGame, TextGame
 from rebel_pref.preferences import FloatArray
 from rebel_pref.proximal import regularized_equilibrium
+from rebel_pref.record import provenance
 from rebel_pref.selfplay import TextGameEvaluator
 from rebel_pref.selfplay.checkpoints import write_text
 from rebel_pref.solvers import solve
 
-__all__ = ["RunResult", "best_regularization", "cross_play", "versions", "write_results"]
+__all__ = ["RunResult", "best_regularization", "cross_play", "write_results"]
 
+PACKAGES = ("rebel_pref", "numpy", "scipy", "torch", "transformers", "accelerate")
 TAUS = (0.01, 0.02, 0.03, 0.05, 0.08, 0.12, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -100,7 +101,7 @@ def write_results(out: Path, result: RunResult, settings: str, display: Display)
         "missing_judgements": result.counts["missing"],
         "seconds": round(result.seconds, 1),
         "seed": result.config.seed,
-        "versions": versions(),
+        "versions": provenance(PACKAGES),
     }
     for name, tables in result.preference_tables.items():
         own = result.config.self_play.algorithm.regularization
@@ -197,21 +198,6 @@ def cross_play(game: TextGame, policies: Sequence[Sequence[FloatArray]]) -> Floa
         # Legal beats illegal (+1), illegal ties with illegal (0).
         table += rows @ one.payoff @ rows.T + rows.sum(-1)[:, None] * illegal[None] - illegal[:, None] * rows.sum(-1)
     return table / len(game.games)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computed the numbers."""
-    import platform
-
-    names = ("rebel_pref", "numpy", "scipy", "torch", "transformers", "accelerate")
-    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:  # Run from a checkout that is not installed.
-        return "not installed"
 
 
 def _fitted_exploitability(game: TextGame, tables: Sequence[FloatArray], tau: float) -> float:

@@ -3,19 +3,13 @@
 import json
 
 import pytest
+from calling import caller
 
 from rebel_pref.cli import COMMANDS, main
 from rebel_pref.cli import diagnose as command
 from rebel_pref.diagnostics import diagnose
 
 COUNTS = "name,[red]rock,paper,scissors\n[red]rock,0,30,72\npaper,70,0,28\nscissors,28,72,0\n"
-
-
-@pytest.fixture(autouse=True)
-def quiet_settings(monkeypatch):
-    """No setting of the caller's changes what is printed."""
-    monkeypatch.delenv("REBEL_PREF_TRACEBACK", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture
@@ -25,10 +19,7 @@ def counts(tmp_path):
     return path
 
 
-def call(capsys, *argv):
-    code = main(["diagnose", *map(str, argv)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = caller("diagnose")
 
 
 def test_counts_are_tested(capsys, counts):

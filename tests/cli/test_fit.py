@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from calling import caller
 from transformers import AutoConfig, AutoModel
 
 import preference_models as pm
@@ -16,13 +17,6 @@ from rebel_pref.cli import fit_run, main
 from rebel_pref.games.text import rock_paper_scissors_text
 
 WORDS = ["rock", "paper", "scissors", "rook", "pepper", "scissor", "roc", "papa", "sister"]
-
-
-@pytest.fixture(autouse=True)
-def quiet_settings(monkeypatch):
-    """No setting of the caller's changes what is printed."""
-    monkeypatch.delenv("REBEL_PREF_TRACEBACK", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture
@@ -39,10 +33,7 @@ def votes(tmp_path):
     return path
 
 
-def call(capsys, *argv):
-    code = main(["fit", *map(str, argv)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = caller("fit")
 
 
 SMALL = ("--steps", 80, "--hidden", 16, "--bootstrap", 50, "--learning-rate", 0.01)

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pytest
+from calling import caller
 from real_data import data_file
 
 import rebel_pref as rp
@@ -15,13 +16,6 @@ from rebel_pref.games.files import Columns
 COUNTS = "name,[red]rock,paper,<b>scissors\n[red]rock,0,30,72\npaper,70,0,28\n<b>scissors,28,72,0\n"
 
 
-@pytest.fixture(autouse=True)
-def quiet_settings(monkeypatch):
-    """No setting of the caller's changes what is printed."""
-    monkeypatch.delenv("REBEL_PREF_TRACEBACK", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 @pytest.fixture
 def counts(tmp_path):
     path = tmp_path / "counts.csv"
@@ -29,10 +23,7 @@ def counts(tmp_path):
     return path
 
 
-def call(capsys, *argv):
-    code = main(["rank", *map(str, argv)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = caller("rank")
 
 
 def test_tables(capsys, counts):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calling import caller
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,13 +25,6 @@ COUNTS = "name,rock,paper,scissors\nrock,0,60,24\npaper,28,0,80\nscissors,50,36,
 SETUP = (Path(__file__).parents[2] / "setup.py").read_text(encoding="utf-8")
 
 
-@pytest.fixture(autouse=True)
-def quiet_settings(monkeypatch):
-    """No setting of the caller's changes what is printed."""
-    monkeypatch.delenv("REBEL_PREF_TRACEBACK", raising=False)
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
 @pytest.fixture
 def counts(tmp_path):
     path = tmp_path / "counts.csv"
@@ -38,10 +32,7 @@ def counts(tmp_path):
     return path
 
 
-def call(capsys, *argv):
-    code = main(["solve", *map(str, argv)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = caller("solve")
 
 
 def refused(capsys, *argv):
