@@ -183,9 +183,10 @@ def tokenize_pairs(
 
 def prompt_ids(tokenizer: PreTrainedTokenizerFast, prompts: Sequence[str], *, chat: bool = False) -> list[list[int]]:
     """Token ids that every response to a prompt begins with, as lists; see :func:`tokenize`."""
-    if chat:
-        return chat_ids(tokenizer, prompts)
-    return _ended(tokenizer, [plain_text(prompt) for prompt in prompts])
+    distinct = list(dict.fromkeys(prompts))  # Prompts come back, one for each response to them.
+    ids = chat_ids(tokenizer, distinct) if chat else _ended(tokenizer, [plain_text(prompt) for prompt in distinct])
+    of_prompt = dict(zip(distinct, ids, strict=True))
+    return [of_prompt[prompt] for prompt in prompts]
 
 
 def response_ids(
