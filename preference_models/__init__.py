@@ -23,8 +23,8 @@ from preference_models.hybrid import HybridPreferenceConfig, HybridPreferenceMod
 from preference_models.interop import as_pairwise_judge, group_win_rates
 from preference_models.losses import logistic_loss
 from preference_models.majority import MajorityPreferenceConfig, MajorityPreferenceModel, majority_of
+from preference_models.responses import PreferenceModel
 from preference_models.selection import Selection, choose_discs
-from preference_models.serving import PreferenceModel
 from preference_models.small import (
     small_backbone,
     small_bradley_terry_model,

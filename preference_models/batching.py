@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,9 +12,8 @@ from torch import Tensor
 
 from preference_models.comparisons import Comparisons
 from preference_models.heads import pair_logits
-from preference_models.packing import can_share_prompt, pack_ids
-from preference_models.serving import PreferenceModel, evaluating, max_length, model_device, require_tokenizer
-from preference_models.text import TokenLists, check_length, join, pad_id, prompt_ids, response_ids
+from preference_models.responses import PreferenceModel, TokenizedResponses, model_device
+from preference_models.serving import evaluating
 
 __all__ = ["PairReader", "PreparedComparisons", "ReadComparisons", "TokenizedComparisons", "prepare", "prompt_batches"]
 
@@ -55,84 +53,47 @@ class PreparedComparisons(Protocol):
 
 
 class TokenizedComparisons:
-    """N comparisons of T distinct responses to B distinct prompts, on the model's device.
+    """N comparisons of T distinct responses, on the model's device.
 
     Attributes
     ----------
-    heads, tails : token ids of the B prompts and the T responses.
-    prompt_of : int64 [T], the prompt of each response.
+    texts : the responses, with their prompts.
     first, second : int64 [N], the responses of each comparison.
     outcome, weight : float32 [N].
     prompt : NumPy int64 [N], the prompt of each comparison.
-    share_prompt : whether the responses to a prompt in a batch share one reading of it (:mod:`packing`).
     """
 
     def __init__(self, model: PreferenceModel, comparisons: Comparisons, *, share_prompt: bool | None = None) -> None:
-        tokenizer, limit, device = require_tokenizer(model), max_length(model), model_device(model)
-        chat = model.config.chat
+        device = model_device(model)
         first = list(zip(comparisons.prompts, comparisons.first, strict=True))
         second = list(zip(comparisons.prompts, comparisons.second, strict=True))
-        texts = {key: row for row, key in enumerate(dict.fromkeys(first + second))}
-        prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(comparisons.prompts))}
-        self.pad = pad_id(tokenizer)
-        self.heads = TokenLists.of(prompt_ids(tokenizer, list(prompts), chat=chat), device)
-        self.tails = TokenLists.of(response_ids(tokenizer, [text for _, text in texts], chat=chat), device)
-        self.prompt_of = torch.tensor([prompts[prompt] for prompt, _ in texts], device=device)
-        lengths = self.heads.lengths[self.prompt_of] + self.tails.lengths
-        longest = int(lengths.argmax())
-        check_length(next(islice(texts, longest, None))[0], int(lengths[longest]), limit)
-        self.share_prompt = self._saves_tokens(model) if share_prompt is None else share_prompt
-        self.first = torch.tensor([texts[key] for key in first], device=device)
-        self.second = torch.tensor([texts[key] for key in second], device=device)
+        place = {key: row for row, key in enumerate(dict.fromkeys(first + second))}
+        self.texts = TokenizedResponses(model, list(place), share_prompt=share_prompt)
+        self.first = torch.tensor([place[key] for key in first], device=device)
+        self.second = torch.tensor([place[key] for key in second], device=device)
         self.outcome = torch.tensor(comparisons.outcome, dtype=torch.float32, device=device)
         self.weight = torch.tensor(comparisons.weight, dtype=torch.float32, device=device)
-        self.prompt: NDArray[np.int64] = np.array([prompts[prompt] for prompt in comparisons.prompts])
-
-    def _saves_tokens(self, model: Any) -> bool:
-        """Whether reading each prompt once saves a fifth of the tokens, which a mask over longer sequences may cost."""
-        backbone = getattr(model, "backbone", None)
-        if backbone is None or not hasattr(model, "encode_packed") or not can_share_prompt(backbone):
-            return False
-        prompts, responses = len(self.heads.ids), len(self.tails.ids)
-        repeated = int(self.heads.lengths[self.prompt_of].sum())
-        alone = prompts if getattr(model, "reads_prompt_alone", False) else 0
-        return prompts + responses < 0.8 * (alone + repeated + responses)
+        self.prompt: NDArray[np.int64] = self.texts.prompt_of[self.first].cpu().numpy()
 
     def pair_logits(self, model: PreferenceModel, rows: Tensor) -> tuple[Any, Tensor]:
         """Embeddings of the distinct responses that comparisons `rows` [P] mention, and the logits [P]."""
         count = len(rows)
         needed, place = torch.unique(torch.cat([self.first[rows], self.second[rows]]), return_inverse=True)
-        embeddings = self._encode(model, needed)
+        embeddings = self.texts.encode(model, needed)
         return embeddings, pair_logits(embeddings, place[:count], place[count:])
 
     def logits(self, model: PreferenceModel, *, batch_size: int = 256) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         with evaluating(model):
-            rows = torch.arange(len(self.tails), device=self.prompt_of.device)
-            first, *rest = [self._encode(model, chunk) for chunk in torch.split(rows, batch_size)]
-            return pair_logits(first.concatenate(rest), self.first, self.second)
+            return pair_logits(self.texts.encode_all(model, batch_size=batch_size), self.first, self.second)
 
     def shares(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """See :class:`PreparedComparisons`; a response that is read in several parts is shared between them."""
         needed = [torch.unique(torch.cat([self.first[part], self.second[part]])) for part in parts]
-        readers = torch.zeros(len(self.tails), device=self.first.device)
+        readers = torch.zeros(len(self.texts), device=self.first.device)
         for rows in needed:
             readers[rows] += 1
         return [1 / (readers[rows] * (readers > 0).sum()) for rows in needed]
-
-    def _encode(self, model: Any, rows: Tensor) -> Any:
-        asked, prompt_of = torch.unique(self.prompt_of[rows], return_inverse=True)
-        if not self.share_prompt:
-            prompts = join(self.heads, asked, None, None, pad=self.pad)
-            responses = join(self.heads, self.prompt_of[rows], self.tails, rows, pad=self.pad)
-            return model.encode(responses, prompts, prompt_of)
-        # A pack numbers responses prompt by prompt, which need not be the order of the rows.
-        order = torch.argsort(prompt_of, stable=True)
-        tails: list[list[list[int]]] = [[] for _ in asked]
-        for tail, b in zip(self.tails.lists(rows[order]), prompt_of[order].tolist(), strict=True):
-            tails[b].append(tail)
-        packed = pack_ids(self.heads.lists(asked), tails, pad=self.pad)
-        return model.encode_packed(packed.to(rows.device)).select(torch.argsort(order))
 
 
 class ReadComparisons:

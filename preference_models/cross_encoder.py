@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModel
 from preference_models import serving
 from preference_models.base import PairwiseConfig, PairwiseModel
 from preference_models.heads import float32_linear
+from preference_models.responses import max_length, require_tokenizer
 from preference_models.text import TextBatch, tokenize_pairs
 from rebel_pref.preferences import FloatArray, symmetrize_logits
 
@@ -120,8 +121,8 @@ class CrossEncoderPreferenceModel(PairwiseModel):
         return flat, {view: row for row, view in enumerate(distinct)}
 
     def _tokenize(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> TextBatch:
-        tokenizer = serving.require_tokenizer(self)
-        limit, chat = serving.max_length(self), self.config.chat
+        tokenizer = require_tokenizer(self)
+        limit, chat = max_length(self), self.config.chat
         return tokenize_pairs(tokenizer, prompts, first, second, max_length=limit, chat=chat).to(self.device)
 
 

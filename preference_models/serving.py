@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from preference_models import packing
 from preference_models.heads import E, pair_logits, preference_logits
-from preference_models.text import TextBatch, tokenize
+from preference_models.responses import PreferenceModel, TokenizedResponses, model_device
 from rebel_pref.preferences import FloatArray
 
 __all__ = [
@@ -29,17 +28,6 @@ __all__ = [
 ]
 
 
-class PreferenceModel(Protocol):
-    """What serving and training need of a model that embeds: a tokenizer and embeddings of tokenized text."""
-
-    tokenizer: PreTrainedTokenizerFast | None
-    config: Any
-
-    def encode(self, responses: TextBatch, prompts: TextBatch, prompt_of: Tensor) -> Any:
-        """Embed N responses (each with its prompt); ``prompt_of`` [N] says which of the B prompts is theirs."""
-        ...
-
-
 def embed_texts(
     model: PreferenceModel,
     prompts: Sequence[str],
@@ -50,14 +38,13 @@ def embed_texts(
 ) -> Any:
     """Embed every response once, without gradients and in evaluation mode.
 
-    Equal responses to equal prompts are encoded once. Texts are batched by length, at most `batch_size` at a time.
+    Equal responses to equal prompts are encoded once, at most `batch_size` at a time.
 
     Parameters
     ----------
     prompts : B strings.
     responses : B lists of K strings each.
-    share_prompt : whether the responses to a prompt share one reading of it (:mod:`packing`: causal backbones only;
-        equal up to rounding). None shares where the backbone allows it.
+    share_prompt : see :class:`TokenizedResponses`.
 
     Returns
     -------
@@ -65,58 +52,12 @@ def embed_texts(
     """
     check_texts(prompts, responses)
     keys = [(prompt, text) for prompt, texts in zip(prompts, responses, strict=True) for text in texts]
-    distinct = list(dict.fromkeys(keys))
-    backbone = getattr(model, "backbone", None)
-    if share_prompt is None:
-        share_prompt = backbone is not None and packing.can_share_prompt(backbone)
+    place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    texts = TokenizedResponses(model, list(place), share_prompt=share_prompt)
     with evaluating(model):
-        if share_prompt:
-            order, parts = _embed_shared(model, distinct, batch_size)
-        else:
-            # The sum of lengths in characters; which of equally long texts comes first does not matter.
-            order = sorted(range(len(distinct)), key=lambda i: len(distinct[i][0]) + len(distinct[i][1]))
-            chunks = [[distinct[i] for i in order[at : at + batch_size]] for at in range(0, len(order), batch_size)]
-            parts = [encode_texts(model, [key[0] for key in chunk], [key[1] for key in chunk]) for chunk in chunks]
-    flat = parts[0].concatenate(parts[1:])
-    place = {distinct[i]: row for row, i in enumerate(order)}
+        flat = texts.encode_all(model, batch_size=batch_size)
     rows = torch.tensor([place[key] for key in keys], device=model_device(model))
     return flat.select(rearrange(rows, "(b k) -> b k", b=len(prompts)))
-
-
-def _embed_shared(
-    model: PreferenceModel, keys: Sequence[tuple[str, str]], batch_size: int
-) -> tuple[list[int], list[Any]]:
-    """Embeddings of distinct (prompt, response), and the order they come in: prompts by length, theirs together."""
-    encode_packed = getattr(model, "encode_packed", None)
-    if encode_packed is None:
-        raise ValueError(f"{type(model).__name__} has no encode_packed method; pass share_prompt=False")
-    of_prompt: dict[str, list[int]] = {}
-    for i, (prompt, _) in enumerate(keys):
-        of_prompt.setdefault(prompt, []).append(i)
-    groups = [
-        (prompt, rows[at : at + batch_size])
-        for prompt, rows in of_prompt.items()
-        for at in range(0, len(rows), batch_size)
-    ]
-    groups.sort(key=lambda group: len(group[0]) + sum(len(keys[i][1]) for i in group[1]))
-    order: list[int] = []
-    parts = []
-    while groups:
-        batch: list[tuple[str, list[int]]] = []
-        count = 0
-        while groups and (not batch or count + len(groups[0][1]) <= batch_size):
-            batch.append(groups.pop(0))
-            count += len(batch[-1][1])
-        packed = packing.pack(
-            require_tokenizer(model),
-            [prompt for prompt, _ in batch],
-            [[keys[i][1] for i in rows] for _, rows in batch],
-            max_length=max_length(model),
-            chat=model.config.chat,
-        )
-        order += [i for _, rows in batch for i in rows]
-        parts.append(encode_packed(packed.to(model_device(model))))
-    return order, parts
 
 
 def compare_texts(
@@ -130,24 +71,11 @@ def compare_texts(
         )
     keys = [*zip(prompts, first, strict=True), *zip(prompts, second, strict=True)]
     place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
-    embeddings = encode_texts(model, [prompt for prompt, _ in place], [text for _, text in place])
-    rows = torch.tensor([place[key] for key in keys], device=model_device(model))
+    device = model_device(model)
+    embeddings = TokenizedResponses(model, list(place)).encode(model, torch.arange(len(place), device=device))
+    rows = torch.tensor([place[key] for key in keys], device=device)
     logits: Tensor = pair_logits(embeddings, rows[: len(prompts)], rows[len(prompts) :])
     return logits
-
-
-def encode_texts(model: PreferenceModel, prompts: Sequence[str], responses: Sequence[str]) -> Any:
-    """Tokenize and encode N prompts with a response each; every distinct prompt is read once for its gate."""
-    tokenizer = require_tokenizer(model)
-    limit, chat, device = max_length(model), model.config.chat, model_device(model)
-    distinct = list(dict.fromkeys(prompts))
-    index = {prompt: i for i, prompt in enumerate(distinct)}
-    prompt_of = torch.tensor([index[prompt] for prompt in prompts], device=device)
-    return model.encode(
-        tokenize(tokenizer, prompts, responses, max_length=limit, chat=chat).to(device),
-        tokenize(tokenizer, distinct, max_length=limit, chat=chat).to(device),
-        prompt_of,
-    )
 
 
 def check_texts(
@@ -202,26 +130,6 @@ def evaluating(model: PreferenceModel) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def require_tokenizer(model: PreferenceModel) -> PreTrainedTokenizerFast:
-    """The model's tokenizer, or what to do about its absence."""
-    if model.tokenizer is None:
-        raise ValueError("this preference model has no tokenizer and reads no text; set model.tokenizer")
-    return model.tokenizer
-
-
-def max_length(model: PreferenceModel) -> int | None:
-    """Most tokens the backbone can read, where it says so."""
-    limit: int | None = getattr(model.config.backbone_config, "max_position_embeddings", None)
-    return limit
-
-
-def model_device(model: PreferenceModel) -> torch.device:
-    """The device of the model's weights."""
-    assert isinstance(model, PreTrainedModel)
-    device: torch.device = model.device
-    return device
 
 
 def load_tokenizer(directory: str | os.PathLike[str]) -> PreTrainedTokenizerFast | None:

@@ -19,7 +19,7 @@ from preference_models.comparisons import Comparisons
 from preference_models.fit_config import FitConfig, FitReport
 from preference_models.losses import logistic_loss, loss_of
 from preference_models.optimization import Processes, make_optimizer, take_step
-from preference_models.serving import PreferenceModel
+from preference_models.responses import PreferenceModel
 from preference_models.sharding import copy_back
 
 if TYPE_CHECKING:

@@ -36,6 +36,7 @@ from preference_models.adapters.folder import (
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.heads import ResponseEmbeddings
 from preference_models.judges.reading import padded
+from preference_models.responses import max_length
 from preference_models.text import TextBatch, check_length
 from rebel_pref.preferences import FloatArray
 
@@ -107,7 +108,7 @@ class GeneralPreferenceOracle:
         ids = [*self._head, *self._plain(prompt), *self._asked]
         if response is not None:
             ids += [*self._middle, *self._plain(response), *self._tail[:-1], self.tokenizer.eos_token_id]
-        check_length(prompt, len(ids), serving.max_length(self.model))
+        check_length(prompt, len(ids), max_length(self.model))
         return ids
 
     def _plain(self, text: str) -> list[int]:

@@ -336,9 +336,9 @@ def test_a_shared_prompt_fits_the_same_model(pooling):
 def test_prompts_are_shared_where_that_saves_tokens():
     """Long prompts on a causal backbone are; short ones are not, nor are an encoder's, and to insist is an error."""
     long, short = (pm.Comparisons(("p" * count,), ("x" * 20,), ("y" * 20,), np.ones(1)) for count in (40, 1))
-    assert TokenizedComparisons(causal(), long).share_prompt
-    assert not TokenizedComparisons(causal(), short).share_prompt
-    assert not TokenizedComparisons(small("hybrid"), long).share_prompt
+    assert TokenizedComparisons(causal(), long).texts.share_prompt
+    assert not TokenizedComparisons(causal(), short).texts.share_prompt
+    assert not TokenizedComparisons(small("hybrid"), long).texts.share_prompt
     with pytest.raises(ValueError, match="a bert backbone cannot share a prompt"):
         pm.fit_preference_model(small("hybrid"), long, config=replace(QUICK, share_prompt=True))
 

@@ -1,0 +1,146 @@
+"""Responses as token ids, and how a model reads many of them: by length, within a budget, a prompt once where it can.
+
+Serving and fitting read texts in this one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from preference_models.packing import can_share_prompt, check_shareable, pack_ids
+from preference_models.text import TextBatch, TokenLists, check_length, join, pad_id, prompt_ids, response_ids
+
+__all__ = ["MAX_TOKENS", "PreferenceModel", "TokenizedResponses", "max_length", "model_device", "require_tokenizer"]
+
+MAX_TOKENS = 65536
+"""Of a forward pass without gradients, padding included."""
+
+
+class PreferenceModel(Protocol):
+    """What serving and fitting need of a model that embeds: a tokenizer and embeddings of tokenized text."""
+
+    tokenizer: PreTrainedTokenizerFast | None
+    config: Any
+
+    def encode(self, responses: TextBatch, prompts: TextBatch, prompt_of: Tensor) -> Any:
+        """Embed N responses (each with its prompt); ``prompt_of`` [N] says which of the B prompts is theirs."""
+        ...
+
+
+class TokenizedResponses:
+    """T responses to B distinct prompts, on the model's device.
+
+    Parameters
+    ----------
+    model : whose tokenizer and length they are for.
+    texts : T of prompt and response.
+    share_prompt : whether the responses to a prompt in a pass share one reading of it (:mod:`packing`; equal up to
+        rounding). None where the backbone allows it and it saves a fifth of the tokens.
+
+    Attributes
+    ----------
+    heads, tails : token ids of the prompts and of the responses.
+    prompt_of : int64 [T], the prompt of each response.
+
+    Raises
+    ------
+    ValueError
+        For a text that is longer than the model can read, or a prompt to share on a backbone that cannot.
+    """
+
+    def __init__(
+        self, model: PreferenceModel, texts: Sequence[tuple[str, str]], *, share_prompt: bool | None = None
+    ) -> None:
+        tokenizer, device, chat = require_tokenizer(model), model_device(model), model.config.chat
+        prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in texts))}
+        self.pad = pad_id(tokenizer)
+        self.heads = TokenLists.of(prompt_ids(tokenizer, list(prompts), chat=chat), device)
+        self.tails = TokenLists.of(response_ids(tokenizer, [text for _, text in texts], chat=chat), device)
+        self.prompt_of = torch.tensor([prompts[prompt] for prompt, _ in texts], device=device)
+        self.lengths = self.heads.lengths[self.prompt_of] + self.tails.lengths
+        longest = int(self.lengths.argmax())
+        check_length(texts[longest][0], int(self.lengths[longest]), max_length(model))
+        self.share_prompt = self._saves_tokens(model) if share_prompt is None else share_prompt
+        if share_prompt:
+            if not hasattr(model, "encode_packed"):
+                raise ValueError(f"{type(model).__name__} has no encode_packed method; pass share_prompt=False")
+            check_shareable(model.backbone)  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return len(self.tails)
+
+    def encode(self, model: Any, rows: Tensor) -> Any:
+        """Embeddings of responses `rows` [n], in their order, in one forward pass; gradients as they are."""
+        asked, prompt_of = torch.unique(self.prompt_of[rows], return_inverse=True)
+        if not self.share_prompt:
+            prompts = join(self.heads, asked, None, None, pad=self.pad)
+            responses = join(self.heads, self.prompt_of[rows], self.tails, rows, pad=self.pad)
+            return model.encode(responses, prompts, prompt_of)
+        # A pack numbers responses prompt by prompt, which need not be the order of the rows.
+        order = torch.argsort(prompt_of, stable=True)
+        tails: list[list[list[int]]] = [[] for _ in asked]
+        for tail, b in zip(self.tails.lists(rows[order]), prompt_of[order].tolist(), strict=True):
+            tails[b].append(tail)
+        packed = pack_ids(self.heads.lists(asked), tails, pad=self.pad)
+        return model.encode_packed(packed.to(rows.device)).select(torch.argsort(order))
+
+    def encode_all(self, model: Any, *, batch_size: int = 256, max_tokens: int = MAX_TOKENS) -> Any:
+        """Embeddings [T], in passes of at most `batch_size` responses and about `max_tokens` tokens."""
+        chunks = list(self._chunks(batch_size, max_tokens))
+        parts = [self.encode(model, rows) for rows in chunks]
+        return parts[0].concatenate(parts[1:]).select(torch.argsort(torch.cat(chunks)))
+
+    def _chunks(self, batch_size: int, max_tokens: int) -> Iterator[Tensor]:
+        """Rows of each pass: by length, or prompt by prompt where prompts are shared; one row at least."""
+        if self.share_prompt:
+            order = torch.argsort(self.prompt_of, stable=True)
+            # A prompt counts at its first response.
+            first = torch.ones_like(order, dtype=torch.bool)
+            first[1:] = self.prompt_of[order][1:] != self.prompt_of[order][:-1]
+            costs = (self.tails.lengths[order] + first * self.heads.lengths[self.prompt_of[order]]).tolist()
+        else:
+            order = torch.argsort(self.lengths, stable=True)
+            costs = self.lengths[order].tolist()
+        start, total = 0, 0
+        for place, cost in enumerate(costs):
+            # Padded to the longest, which comes last.
+            total = total + cost if self.share_prompt else cost * (place - start + 1)
+            if place > start and (place - start >= batch_size or total > max_tokens):
+                yield order[start:place]
+                start, total = place, cost
+        yield order[start:]
+
+    def _saves_tokens(self, model: Any) -> bool:
+        """Whether reading each prompt once saves a fifth of the tokens, which a mask over longer sequences may cost."""
+        backbone = getattr(model, "backbone", None)
+        if backbone is None or not hasattr(model, "encode_packed") or not can_share_prompt(backbone):
+            return False
+        prompts, responses = len(self.heads.ids), len(self.tails.ids)
+        repeated = int(self.heads.lengths[self.prompt_of].sum())
+        alone = prompts if getattr(model, "reads_prompt_alone", False) else 0
+        return prompts + responses < 0.8 * (alone + repeated + responses)
+
+
+def require_tokenizer(model: PreferenceModel) -> PreTrainedTokenizerFast:
+    """The model's tokenizer, or what to do about its absence."""
+    if model.tokenizer is None:
+        raise ValueError("this preference model has no tokenizer and reads no text; set model.tokenizer")
+    return model.tokenizer
+
+
+def max_length(model: PreferenceModel) -> int | None:
+    """Most tokens the backbone can read, where it says so."""
+    limit: int | None = getattr(model.config.backbone_config, "max_position_embeddings", None)
+    return limit
+
+
+def model_device(model: PreferenceModel) -> torch.device:
+    """The device of the model's weights."""
+    assert isinstance(model, PreTrainedModel)
+    device: torch.device = model.device
+    return device

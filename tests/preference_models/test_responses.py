@@ -1,0 +1,65 @@
+"""Many responses: each is read once, in passes of bounded size, and comes back in its place."""
+
+import pytest
+import torch
+from model_zoo import causal, hybrid
+
+from preference_models.heads import ResponseEmbeddings
+from preference_models.responses import TokenizedResponses
+
+TEXTS = [(f"prompt {n % 4}" * (1 + n % 3), "abcdefgh"[: n % 7] * 2) for n in (5, 0, 9, 2, 7, 11, 4, 1, 8, 3)]
+
+
+def sizes_of_passes(model):
+    """Rows and padded tokens of each forward pass of the backbone from here on."""
+    sizes = []
+    model.backbone.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    return sizes
+
+
+@pytest.mark.parametrize("share_prompt", [False, True])
+@pytest.mark.parametrize(("batch_size", "max_tokens"), [(256, 65536), (3, 65536), (256, 60), (1, 1)])
+def test_any_passes_give_the_same_embeddings_in_order(share_prompt, batch_size, max_tokens):
+    model = causal().eval()
+    texts = TokenizedResponses(model, TEXTS, share_prompt=share_prompt)
+    with torch.no_grad():
+        expected = texts.encode(model, torch.arange(len(TEXTS)))
+        found = texts.encode_all(model, batch_size=batch_size, max_tokens=max_tokens)
+    assert isinstance(found, ResponseEmbeddings)
+    for name in ("scores", "left", "right"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), atol=1e-5, rtol=1e-5)
+
+
+def test_passes_keep_to_their_budget():
+    """A bound on rows, one on padded tokens; a text that is longer than the budget goes alone."""
+    model = hybrid(num_discs=0).eval()
+    texts = TokenizedResponses(model, TEXTS)
+    longest = int(texts.lengths.max())
+    sizes = sizes_of_passes(model)
+    with torch.no_grad():
+        texts.encode_all(model, batch_size=3)
+        assert sum(rows for rows, _ in sizes) == len(TEXTS) and max(rows for rows, _ in sizes) == 3
+        sizes.clear()
+        texts.encode_all(model, max_tokens=longest + 5)
+        assert max(rows * tokens for rows, tokens in sizes) <= longest + 5 and len(sizes) < len(TEXTS)
+        sizes.clear()
+        texts.encode_all(model, max_tokens=1)
+    assert [rows for rows, _ in sizes] == [1] * len(TEXTS)
+
+
+def test_shared_prompts_are_read_once_in_a_pass():
+    model = causal().eval()
+    sizes = sizes_of_passes(model)
+    with torch.no_grad():
+        TokenizedResponses(model, TEXTS, share_prompt=True).encode_all(model)
+        assert sizes == [(len({prompt for prompt, _ in TEXTS}), sizes[0][1])]
+        sizes.clear()
+        TokenizedResponses(model, TEXTS, share_prompt=False).encode_all(model)
+    assert sum(rows for rows, _ in sizes) == len(TEXTS) + len({prompt for prompt, _ in TEXTS})
+
+
+def test_a_text_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"text of 98 tokens does not fit the model's 96: prompt 'q'"):
+        TokenizedResponses(causal(), [("p", "short"), ("q", "x" * 95)])
