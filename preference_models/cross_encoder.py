@@ -14,7 +14,7 @@ from preference_models.base import PairwiseConfig, PairwiseModel
 from preference_models.heads import float32_linear
 from preference_models.responses import max_length, require_tokenizer
 from preference_models.text import TextBatch, tokenize_pairs
-from rebel_pref.preferences import FloatArray, symmetrize_logits
+from rebel_pref.preferences import FloatArray, check_texts, symmetrize_logits
 
 __all__ = ["CrossEncoderPreferenceConfig", "CrossEncoderPreferenceModel"]
 
@@ -61,7 +61,7 @@ class CrossEncoderPreferenceModel(PairwiseModel):
 
     def raw_logits(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> Tensor:
         """f(x, y_i, y_j), float32 [B, K, K], in evaluation mode; 0 between equal texts, which are not read."""
-        serving.check_texts(prompts, responses)
+        check_texts(prompts, responses)
         return self._raw(prompts, responses, responses)
 
     def preference_logits(
@@ -71,7 +71,7 @@ class CrossEncoderPreferenceModel(PairwiseModel):
         opponents: Sequence[Sequence[str]] | None = None,
     ) -> Tensor:
         """Logits s, float32 [B, K, K or M]; skew-symmetric to the last bit without `opponents`."""
-        serving.check_texts(prompts, responses, opponents)
+        check_texts(prompts, responses, opponents)
         if opponents is None:
             logits: Tensor = symmetrize_logits(self._raw(prompts, responses, responses))
             return logits

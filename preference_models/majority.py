@@ -13,8 +13,8 @@ from transformers import AutoConfig, AutoModel
 
 from preference_models.base import EmbeddingModel, PairwiseConfig
 from preference_models.heads import float32_linear
-from preference_models.serving import check_texts, complementary
-from rebel_pref.preferences import FloatArray, PreferenceOracle
+from preference_models.serving import complementary
+from rebel_pref.preferences import FloatArray, PreferenceOracle, check_texts
 
 __all__ = [
     "MajorityOracle",

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from preference_models.heads import E, pair_logits, preference_logits
 from preference_models.responses import PreferenceModel, TokenizedResponses, model_device
-from rebel_pref.preferences import FloatArray
+from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = [
     "PreferenceModel",
@@ -76,21 +76,6 @@ def compare_texts(
     rows = torch.tensor([place[key] for key in keys], device=device)
     logits: Tensor = pair_logits(embeddings, rows[: len(prompts)], rows[len(prompts) :])
     return logits
-
-
-def check_texts(
-    prompts: Sequence[str], responses: Sequence[Sequence[str]], opponents: Sequence[Sequence[str]] | None = None
-) -> None:
-    """Refuse anything but B prompts with B lists of K >= 1 responses (and of M >= 1 opponents)."""
-    for name, lists in (("responses", responses), ("opponents", opponents)):
-        if lists is None:
-            continue
-        widths = {len(texts) for texts in lists}
-        if len(prompts) != len(lists) or len(widths) != 1 or 0 in widths:
-            raise ValueError(
-                f"expected one list of {name} a prompt, all of the same length >= 1; got {len(prompts)} prompts and "
-                f"lists of lengths {sorted(widths)}"
-            )
 
 
 def prefer_embedded(ours: E, theirs: E | None = None) -> FloatArray:

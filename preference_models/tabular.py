@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from preference_models.serving import check_texts, complementary
-from rebel_pref.preferences import FloatArray, check_preferences
+from preference_models.serving import complementary
+from rebel_pref.preferences import FloatArray, check_preferences, check_texts
 
 __all__ = ["TabularPreferenceConfig", "TabularPreferenceModel"]
 

@@ -17,6 +17,7 @@ __all__ = [
     "FunctionOracle",
     "PreferenceOracle",
     "check_preferences",
+    "check_texts",
     "exactly_skew",
     "payoffs_from_preferences",
     "preferences_from_payoffs",
@@ -69,13 +70,7 @@ class FunctionOracle:
         opponents: Sequence[Sequence[str]] | None = None,
     ) -> FloatArray:
         """See :meth:`PreferenceOracle.prefer`."""
-        rivals = responses if opponents is None else opponents
-        lengths = {len(prompts), len(responses), len(rivals)}, {*map(len, responses)}, {*map(len, rivals)}
-        if any(len(found) != 1 for found in lengths):
-            raise ValueError(
-                f"expected one list of responses a prompt, all of the same length, got {len(prompts)} prompts, "
-                f"lists of {[*map(len, responses)]} responses and of {[*map(len, rivals)]} opponents"
-            )
+        rivals = check_texts(prompts, responses, opponents)
         result = np.full((len(prompts), len(responses[0]), len(rivals[0])), 0.5)
         for b, prompt in enumerate(prompts):
             for i, first in enumerate(responses[b]):
@@ -85,6 +80,28 @@ class FunctionOracle:
                     elif opponents is not None or j > i:
                         result[b, i, j] = self.compare(prompt, first, second)
         return result
+
+
+def check_texts(
+    prompts: Sequence[str], responses: Sequence[Sequence[str]], opponents: Sequence[Sequence[str]] | None = None
+) -> Sequence[Sequence[str]]:
+    """The opponents, or the responses where there are none, of a question that an oracle can answer.
+
+    Raises
+    ------
+    ValueError
+        For anything but B >= 1 prompts with B lists of K >= 1 responses (and of M >= 1 opponents).
+    """
+    for name, lists in (("responses", responses), ("opponents", opponents)):
+        if lists is None:
+            continue
+        widths = {len(texts) for texts in lists}
+        if len(prompts) != len(lists) or len(widths) != 1 or 0 in widths:
+            raise ValueError(
+                f"expected one list of {name} a prompt, all of the same length >= 1; got {len(prompts)} prompts and "
+                f"{len(lists)} lists of lengths {sorted(widths)}"
+            )
+    return responses if opponents is None else opponents
 
 
 def payoffs_from_preferences(preferences: Any) -> Any:

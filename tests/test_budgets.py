@@ -6,7 +6,6 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from rebel_pref.budgeted_oracle import BudgetedOracle
 from rebel_pref.budgets import (
     PairDesign,
     active_pairs,
@@ -15,10 +14,7 @@ from rebel_pref.budgets import (
     estimate_payoffs,
     regular_pairs,
 )
-from rebel_pref.payoffs import drop_unjudged, in_group_payoffs
-from rebel_pref.preferences import FunctionOracle
-from rebel_pref.selfplay.judging import judge_new
-from rebel_pref.selfplay.pool import PromptPool
+from rebel_pref.payoffs import in_group_payoffs
 
 REGULAR = [circular_pairs, regular_pairs]
 
@@ -165,67 +161,8 @@ def test_affordable_degree(size, pairs, degree):
             ),
             "not finite",
         ),
-        (lambda: BudgetedOracle(FunctionOracle(lambda *_: 0.5), 0), "at least 1"),
-        (lambda: BudgetedOracle(FunctionOracle(lambda *_: 0.5), 1).prefer(["x"], []), "one list of responses"),
     ],
 )
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-class Counting(FunctionOracle):
-    """Longer wins with .8; remembers what it was asked."""
-
-    def __init__(self):
-        self.asked = []
-        super().__init__(self.longer)
-
-    def longer(self, prompt, first, second):
-        self.asked.append((prompt, first, second))
-        return 0.5 if len(first) == len(second) else 0.8 if len(first) > len(second) else 0.2
-
-
-RESPONSES = ["a", "bb", "ccc", "dddd", "eeeee", "ffffff"]
-
-
-def test_the_oracle_asks_the_designed_pairs_only():
-    """Two prompts in one call: 6 pairs each at degree 2, the rest NaN, the same pairs whenever it is asked."""
-    judge = Counting()
-    oracle = BudgetedOracle(judge, 2, seed=3)
-    answer = oracle.prefer(["p", "q"], [RESPONSES, RESPONSES])
-    assert answer.shape == (2, 6, 6) and len(judge.asked) == len(set(judge.asked)) == 12
-    for b, prompt in enumerate(["p", "q"]):
-        design = oracle.design(prompt, RESPONSES)
-        assert (np.isnan(answer[b]) == ~design.asked & ~np.eye(6, dtype=bool)).all()
-        full = FunctionOracle(judge.compare).prefer([prompt], [RESPONSES])[0]
-        assert np.allclose(answer[b][design.asked], full[design.asked])
-    again = BudgetedOracle(Counting(), 2, seed=3).prefer(["q"], [RESPONSES])
-    assert np.array_equal(again[0], answer[1], equal_nan=True)
-    assert not np.array_equal(oracle.design("p", RESPONSES).asked, oracle.design("q", RESPONSES).asked)
-
-
-def test_against_opponents():
-    """Each response meets `degree` of the opponents, or all where there are fewer."""
-    oracle = BudgetedOracle(Counting(), 2)
-    answer = oracle.prefer(["p"], [RESPONSES], [["x", "yyyyy", "zzz"]])
-    assert (np.isfinite(answer[0]).sum(1) == 2).all()
-    assert np.isfinite(oracle.prefer(["p"], [RESPONSES], [["x"]])).all()
-
-
-def test_a_failed_judgement_stays_missing():
-    oracle = BudgetedOracle(FunctionOracle(lambda *_: float("nan")), 5)
-    assert np.isnan(oracle.prefer(["p"], [RESPONSES])[0][~np.eye(6, dtype=bool)]).all()
-
-
-def test_in_self_play():
-    """Without a guess only a clique survives the dropping of unjudged responses; with one everything is judged."""
-    sparse = BudgetedOracle(Counting(), 2).prefer(["p"], [RESPONSES])[0]
-    assert len(drop_unjudged(2 * sparse - 1)) <= 3
-    guess = FunctionOracle(lambda *_: 0.5)
-    judge = Counting()
-    pool = PromptPool()
-    new = pool.add([tuple(map(ord, text)) for text in RESPONSES], RESPONSES)
-    _, missing = judge_new(BudgetedOracle(judge, 2, guess=guess), "p", pool, new)
-    assert missing == 0 and len(judge.asked) == 6
-    assert (np.abs(pool.payoffs) > 0.5).sum() == 12

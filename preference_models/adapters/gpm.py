@@ -38,7 +38,7 @@ from preference_models.heads import ResponseEmbeddings
 from preference_models.judges.reading import padded
 from preference_models.responses import max_length
 from preference_models.text import TextBatch, check_length
-from rebel_pref.preferences import FloatArray
+from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = ["GeneralPreferenceOracle", "load_gpm"]
 
@@ -72,7 +72,7 @@ class GeneralPreferenceOracle:
 
     def embed(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> ResponseEmbeddings:
         """Embed B prompts with K responses each, [B, K]; equal texts once."""
-        serving.check_texts(prompts, responses)
+        check_texts(prompts, responses)
         keys = [(prompt, text) for prompt, texts in zip(prompts, responses, strict=True) for text in texts]
         order = sorted(dict.fromkeys(keys), key=lambda key: (len(key[0]) + len(key[1]), key))
         parts: list[ResponseEmbeddings] = []

@@ -7,9 +7,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rebel_pref.preferences import FloatArray, symmetrize_logits, symmetrize_preferences
+from rebel_pref.preferences import FloatArray, check_texts, symmetrize_logits, symmetrize_preferences
 
-__all__ = ["OrderedJudge", "Shown", "check_texts", "prefer_in_both_orders", "win_probabilities"]
+__all__ = ["OrderedJudge", "Shown", "prefer_in_both_orders", "win_probabilities"]
 
 
 class Shown(NamedTuple):
@@ -88,18 +88,3 @@ def win_probabilities(judge: OrderedJudge, pairs: Sequence[Shown]) -> FloatArray
         logits = np.asarray(symmetrize_logits(both), dtype=np.float64)[:, 0, 1]
         return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
     return np.asarray(symmetrize_preferences(both), dtype=np.float64)[:, 0, 1]
-
-
-def check_texts(
-    prompts: Sequence[str], responses: Sequence[Sequence[str]], opponents: Sequence[Sequence[str]] | None
-) -> Sequence[Sequence[str]]:
-    """The opponents, or the responses where there are none; or say which shape is wrong."""
-    rivals = responses if opponents is None else opponents
-    ours, theirs = {len(texts) for texts in responses}, {len(texts) for texts in rivals}
-    if len(responses) != len(prompts) or len(rivals) != len(prompts) or len(ours) != 1 or len(theirs) != 1:
-        raise ValueError(
-            f"expected one list of responses a prompt, all of the same length, got {len(prompts)} prompts, lists of "
-            f"lengths {sorted(ours)} in {len(responses)} rows of responses and {sorted(theirs)} in {len(rivals)} rows "
-            "of opponents"
-        )
-    return rivals
