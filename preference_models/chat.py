@@ -31,25 +31,24 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list
         For a tokenizer without a template, or one that does not write such a chat: it wants other roles, or leaves
         messages out.
     """
-    cuts = trims(tokenizer)
+    chats = [messages_of(prompt) for prompt in prompts]
+    contents = iter(_plain(tokenizer, [message["content"] for chat in chats for message in chat]))
     layouts: dict[tuple[str, ...], _Layout] = {}
     result = []
-    for prompt in prompts:
-        messages = messages_of(prompt)
-        roles = tuple(message["role"] for message in messages)
+    for chat in chats:
+        roles = tuple(message["role"] for message in chat)
         if roles not in layouts:
             layouts[roles] = _layout(tokenizer, roles)
-        ids: list[int] = []
-        for before, message in zip(layouts[roles].before, messages, strict=False):
-            ids += [*before, *_plain(tokenizer, message["content"], cuts)]
-        result.append([*ids, *layouts[roles].before[-1]])
+        *before_each, before_answer = layouts[roles].before
+        ids = [token for before in before_each for token in (*before, *next(contents))]
+        result.append([*ids, *before_answer])
     return result
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:
     """Token ids of N answers and of what the template ends an answer with (the end of the sequence if with nothing)."""
-    cuts, after = trims(tokenizer), _layout(tokenizer, ("user",)).after
-    return [[*_plain(tokenizer, response, cuts), *after] for response in responses]
+    after = _layout(tokenizer, ("user",)).after
+    return [[*ids, *after] for ids in _plain(tokenizer, responses)]
 
 
 def trims(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -95,8 +94,10 @@ def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]])
         raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error
 
 
-def _plain(tokenizer: PreTrainedTokenizerBase, text: str, cuts: bool) -> list[int]:
-    ids: list[int] = tokenizer.encode(
-        text.strip() if cuts else text, add_special_tokens=False, split_special_tokens=True
-    )
+def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of the contents of messages, as the template writes them: some cut off white space."""
+    if not texts:
+        raise ValueError("expected at least one text, got none")
+    written = [text.strip() for text in texts] if trims(tokenizer) else list(texts)
+    ids: list[list[int]] = tokenizer(written, add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -53,7 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     bad_input = (ArgumentError, ValueError, OSError, OverflowError, MemoryError, RecursionError)
     try:
         module = importlib.import_module(f"rebel_pref.cli.{command}")
-        return int(module.run(rest))
+        code = int(module.run(rest))
+        _leave_processes()
+        return code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in ("rebel_pref", "preference_models"):
             raise
@@ -70,6 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = _one_line(error)
     print(f"rebel-pref {command}: {message}", file=sys.stderr)
     return 2
+
+
+def _leave_processes() -> None:
+    """End the process group of a command that several processes ran: its threads may not outlive the interpreter.
+
+    What holds the group, models above all, has to be gone by then. After an error nobody waits for the others.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()
+        torch.distributed.destroy_process_group()
 
 
 def _help() -> str:

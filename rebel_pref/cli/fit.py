@@ -94,8 +94,6 @@ def run(argv: Sequence[str]) -> int:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         if arguments.json:
             print(json.dumps(result))
-    if accelerator.num_processes > 1:
-        accelerator.end_training()
     return 1 if result["evaluation"]["worse"] else 0
 
 

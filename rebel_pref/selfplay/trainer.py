@@ -179,7 +179,8 @@ class SelfPlayTrainer:
             if last or (every and (number + 1) % every == 0):
                 self._store()
         if self.config.trackers:
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:
+                tracker.finish()
         return dict(self.counts)
 
     def round(self, number: int) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Small fits, for one process or for two: ``python two_processes.py OUT`` writes ``OUT/rank-R.safetensors``."""
 
+import gc
 import shutil
 import sys
 from dataclasses import replace
@@ -73,4 +74,5 @@ if __name__ == "__main__":
     fitted["resumed"] = fit(accelerator, shard=True, checkpoints=out / "resumed", checkpoint_every=6)
     save_file(fitted, out / f"rank-{accelerator.process_index}.safetensors")
     accelerator.wait_for_everyone()
+    gc.collect()  # What holds the process group must go before it does.
     accelerator.end_training()

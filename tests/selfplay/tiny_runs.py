@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import time
 from dataclasses import replace
@@ -69,6 +70,18 @@ def tiny_trainer(out, config=CONFIG, *, seed=5, progress=None, oracle=GAME):
     )
 
 
+def noted_prompts(policy):
+    """The prompts of each call of `policy.sample` from here on."""
+    handled, sample = [], policy.sample
+
+    def noting(prompts, *rest):
+        handled.append(list(prompts))
+        return sample(prompts, *rest)
+
+    policy.sample = noting
+    return handled
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -85,19 +98,17 @@ def main() -> None:
         optimization=replace(CONFIG.optimization, microbatch_tokens=arguments.microbatch_tokens),
     )
     trainer = tiny_trainer(arguments.out, config, progress=lambda metrics: time.sleep(arguments.pause))
-    handled = []
-    sample = trainer.policy.sample
-
-    def noting(prompts, *rest):
-        handled.append(list(prompts))
-        return sample(prompts, *rest)
-
-    trainer.policy.sample = noting
+    handled = noted_prompts(trainer.policy)
     trainer.train()
     rank, world = trainer.accelerator.process_index, trainer.accelerator.num_processes
     (arguments.out / f"rank-{rank}.json").write_text(json.dumps({"world": world, "handled": handled}))
-    trainer.accelerator.wait_for_everyone()
-    trainer.accelerator.end_training()
+    accelerator = trainer.accelerator
+    accelerator.wait_for_everyone()
+    # What holds the process group must go before it does: its threads may not outlive the interpreter.
+    accelerator.free_memory()
+    del trainer
+    gc.collect()
+    accelerator.end_training()
 
 
 if __name__ == "__main__":
