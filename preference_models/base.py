@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -162,8 +163,16 @@ class PairwiseModel(PreTrainedModel):
         directory : of an encoder or a causal language model in safetensors; its language-model head is left out.
         config : settings, whose ``backbone_config`` is that of the directory; None means the defaults, and texts in
             the chat template where there is one.
+
+        Raises
+        ------
+        ValueError
+            If a file of weights is not whole.
         """
-        backbone = AutoModel.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
+        try:
+            backbone = AutoModel.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
+        except SafetensorError as error:
+            raise ValueError(f"the weights in {directory} are not whole ({error}); copy them again") from error
         tokenizer = serving.load_tokenizer(directory)
         if config is None:
             config = cls.config_class(backbone_config=backbone.config, chat=has_chat_template(tokenizer))

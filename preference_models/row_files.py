@@ -20,6 +20,8 @@ def shown(value: Any) -> str:
 
 def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
     """Rows of a file or folder, each with where it stands."""
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
     if path.is_dir() or path.suffix == ".parquet":
         yield from ((f"{path}, row {number}", row) for number, row in enumerate(_dataset(path, split)))
         return

@@ -88,7 +88,13 @@ def run(argv: Sequence[str]) -> int:
         replicates=arguments.bootstrap,
         told={name: getattr(arguments, name) for name in ("data", "model", "split", "lora")},
     )
-    result = carry_out(plan)
+    try:
+        result = carry_out(plan)
+    except (ValueError, OSError):
+        # Refused before the first step: nothing is lost, and the next call need not ask for an overwrite.
+        if accelerator.is_main_process and not (out / "checkpoints").exists():
+            shutil.rmtree(out)
+        raise
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)

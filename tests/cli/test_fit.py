@@ -175,7 +175,21 @@ def test_bad_data(capsys, tmp_path):
     code, _, err = call(capsys, path)
     assert code == 2 and f"{path}:3: expected an outcome in [0, 1]" in err
     code, _, err = call(capsys, tmp_path / "absent.csv")
-    assert code == 2 and "absent.csv" in err
+    assert code == 2 and f"no such file: {tmp_path / 'absent.csv'}" in err
+
+
+def test_what_a_backbone_cannot_do_is_said_and_leaves_nothing(capsys, votes, tmp_path):
+    """Weights that are cut short, and texts that do not fit: one line, and no folder that must be overwritten."""
+    backbone, out = tmp_path / "backbone", tmp_path / "run"
+    small = pm.small_hybrid_model(hidden=8, layers=1, max_length=8)
+    small.backbone.save_pretrained(backbone)
+    small.tokenizer.save_pretrained(backbone)
+    code, _, err = call(capsys, votes, "--model", backbone, "--out", out)
+    assert code == 2 and "does not fit the model's 8" in err and err.count("\n") == 1 and not out.exists()
+    weights = backbone / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    code, _, err = call(capsys, votes, "--model", backbone, "--out", out)
+    assert code == 2 and f"the weights in {backbone} are not whole" in err and err.count("\n") == 1 and not out.exists()
 
 
 def test_help_names_every_kind(capsys):

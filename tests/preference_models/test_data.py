@@ -158,7 +158,7 @@ def test_malformed_rows_are_named_with_their_line(tmp_path, line, message):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(OSError, match="no such file"):
         pm.load_comparisons(tmp_path / "absent.jsonl")
     for name, text, message in (
         ("a.txt", "x", "expected a file .jsonl, .json, .csv"),
