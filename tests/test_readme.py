@@ -15,9 +15,9 @@ def run(code, capsys):
     return scope, capsys.readouterr().out
 
 
-def test_there_are_two_examples():
-    """A matrix game and a language model, and both stay short."""
-    assert [sum(bool(line.strip()) for line in code.splitlines()) for code in EXAMPLES] == [8, 14]
+def test_there_are_three_examples():
+    """A matrix game, a judge and a language model, and all stay short."""
+    assert [sum(bool(line.strip()) for line in code.splitlines()) for code in EXAMPLES] == [8, 5, 14]
 
 
 def test_matrix_example(capsys):
@@ -29,10 +29,27 @@ def test_matrix_example(capsys):
     assert scope["learned"].certificate.exploitability < 0.01
 
 
+def test_judge_example(capsys, tmp_path, monkeypatch):
+    """Against a server that prefers longer answers; the second run asks nothing."""
+    pytest.importorskip("httpx2")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).with_name("preference_models"))
+    from judge_server import judge_server, letter
+
+    with judge_server(lambda body: letter(body, lambda prompt, first, second: len(first) - len(second))) as server:
+        code = EXAMPLES[1].replace("http://localhost:8000/v1", server.url)
+        _, first = run(code, capsys)
+        _, second = run(code, capsys)
+    assert first.startswith(
+        "2: A count of ways, on a log scale. 6 questions: 0 from the cache, 6 answered in 6 requests"
+    )
+    assert "6 questions: 6 from the cache, 0 answered in 0 requests" in second
+
+
 def test_language_model_example(capsys):
     """Self-play ends closer to the minimax winner than it began, and than a pure policy could be."""
     pytest.importorskip("torch")
-    scope, _ = run(EXAMPLES[1], capsys)
+    scope, _ = run(EXAMPLES[2], capsys)
     game, evaluator = scope["game"], scope["evaluator"]
     rock, paper, scissors = evaluator.last[0]
     assert rock > paper > scissors
