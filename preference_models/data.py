@@ -2,10 +2,11 @@
 
 A row is one of
 
-- ``prompt``, ``chosen``, ``rejected``: strings, or lists of messages ``{"role": ..., "content": ...}``. With messages
-  the prompt may be missing: it is what the two have in common. A chat becomes a prompt by
-  :func:`preference_models.messages.conversation`; how it is written out is the model's affair.
-- ``prompt``, ``first``, ``second`` (or ``response_a``, ``response_b``) and a verdict.
+- ``prompt``, ``chosen``, ``rejected``: strings, or lists of messages ``{"role": ..., "content": ...}``. Whole chats,
+  and transcripts of ``Human:`` and ``Assistant:``, bring their own prompt: it is what the two have in common. A chat
+  becomes a prompt by :func:`preference_models.messages.conversation`; how it is written out is the model's affair.
+- ``prompt``, ``first``, ``second`` (or ``response_a``, ``response_b``, or whole chats: ``conversation_a``,
+  ``conversation_b``) and a verdict.
 - ``prompt``, ``responses`` (K strings) and ``pairs``: lists ``[i, j, outcome]``, ``[i, j, votes_i, votes_j]`` or
   ``[i, j, votes_i, votes_j, ties]``, or objects ``{"first": i, "second": j}`` with a verdict.
 
@@ -28,20 +29,23 @@ from typing import Any
 import numpy as np
 
 from preference_models.comparisons import Comparisons
-from preference_models.messages import common_prompt, conversation, response_text
+from preference_models.messages import common_prompt, conversation, messages_of, response_text, turns
 from preference_models.row_files import read_rows, shown
 
 __all__ = ["load_comparisons"]
 
 logger = logging.getLogger(__name__)
 
-_SIDES = (("first", "second"), ("response_a", "response_b"))
+_SIDES = (("first", "second"), ("response_a", "response_b"), ("conversation_a", "conversation_b"))
 _WINNERS = {
     **dict.fromkeys(("first", "a", "model_a", "response_a"), 1.0),
     **dict.fromkeys(("second", "b", "model_b", "response_b"), 0.0),
     **dict.fromkeys(("tie", "tie (bothbad)"), 0.5),
 }
-_FORMS = "chosen and rejected, first and second (or response_a and response_b), or responses and pairs"
+_FORMS = (
+    "chosen and rejected, first and second (or response_a and response_b, or conversation_a and conversation_b), or "
+    "responses and pairs"
+)
 
 
 def load_comparisons(
@@ -118,10 +122,9 @@ class _Rows:
         elif "responses" in row and "pairs" in row:
             self._pairs(row)
         else:
-            for one, other in _SIDES:
-                if one in row and other in row:
-                    ours, theirs = self._text(row[one], one), self._text(row[other], other)
-                    self._append(self._prompt(row), ours, theirs, _verdict(row, None), row)
+            for sides in _SIDES:
+                if all(side in row for side in sides):
+                    self._append(*self._compared(row, sides), _verdict(row, None), row)
                     return
             raise ValueError(f"expected {_FORMS}, got the columns {', '.join(map(str, row)) or '(none)'}")
 
@@ -135,18 +138,23 @@ class _Rows:
         return tuple(named) or None
 
     def _chosen(self, row: Mapping[str, Any]) -> None:
-        chosen, rejected = row["chosen"], row["rejected"]
-        if "prompt" not in row:
-            if isinstance(chosen, str) or isinstance(rejected, str):
-                raise ValueError(
-                    'expected a prompt beside chosen and rejected, got none (it may be the empty string "")'
-                )
-            asked, chosen, rejected = common_prompt(chosen, rejected)
-            prompt = conversation(asked)
-        else:
-            prompt = self._prompt(row)
-        ours, theirs = self._text(chosen, "chosen"), self._text(rejected, "rejected")
+        prompt, ours, theirs = self._compared(row, ("chosen", "rejected"))
+        if not prompt and "prompt" not in row:
+            raise ValueError('expected a prompt beside chosen and rejected, got none (it may be the empty string "")')
         self._append(prompt, ours, theirs, _verdict(row, (1.0, 1.0)), row)
+
+    def _compared(self, row: Mapping[str, Any], sides: tuple[str, str]) -> tuple[str, str, str]:
+        """The prompt of a row and its two responses; whole chats bring their prompt."""
+        one, other = (row[side] for side in sides)
+        if "prompt" not in row and isinstance(one, str) and isinstance(other, str):
+            one, other = turns(one) or one, turns(other) or other
+        if not (_is_chat(one) and _is_chat(other)):
+            return self._prompt(row), self._text(one, sides[0]), self._text(other, sides[1])
+        asked, ours, theirs = common_prompt(one, other)
+        # Files repeat the prompt beside whole chats, with more of it (a system message) or with less.
+        given = messages_of(self._prompt(row)) if "prompt" in row else asked
+        prompt = given if given[-len(asked) :] == asked else asked
+        return conversation(prompt), response_text(ours), response_text(theirs)
 
     def _pairs(self, row: Mapping[str, Any]) -> None:
         prompt = self._prompt(row)
@@ -191,6 +199,13 @@ class _Rows:
         self.outcome.append(verdict[0])
         self.weight.append(weight)
         self.group.append(None if group is None else str(group))
+
+
+def _is_chat(value: Any) -> bool:
+    """Whether a response is a chat from its beginning on, and not an answer alone."""
+    if not isinstance(value, list | tuple) or not value or not isinstance(value[0], Mapping):
+        return False
+    return value[0].get("role") != "assistant"
 
 
 def _verdict(row: Mapping[str, Any], default: tuple[float, float] | None) -> tuple[float, float]:

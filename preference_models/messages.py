@@ -8,12 +8,13 @@ user is that message; any other chat is the JSON of its messages, which a model 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from preference_models.row_files import shown
 
-__all__ = ["common_prompt", "conversation", "messages_of", "plain_text", "response_text"]
+__all__ = ["common_prompt", "conversation", "messages_of", "plain_text", "response_text", "turns"]
 
 _BEGIN = '[{"role": '
 
@@ -51,6 +52,18 @@ def plain_text(prompt: str) -> str:
 def response_text(messages: Any) -> str:
     """The contents of an answer; the models end it themselves."""
     return "\n\n".join(message["content"] for message in _checked(messages))
+
+
+def turns(text: str) -> list[dict[str, str]] | None:
+    """The messages of a transcript with ``Human:`` and ``Assistant:`` at the beginning of paragraphs; None for others.
+
+    The layout of the helpful-harmless comparisons (Bai et al. 2022, 2204.05862).
+    """
+    if not text.startswith("\n\nHuman:"):
+        return None
+    _, *parts = re.split(r"\n\n(Human|Assistant):", text)
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [{"role": roles[who], "content": said.strip()} for who, said in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def common_prompt(chosen: Any, rejected: Any) -> tuple[list[Any], list[Any], list[Any]]:

@@ -15,6 +15,7 @@ from preference_models.messages import conversation
 pytestmark = pytest.mark.filterwarnings("error")
 
 ASK = [{"role": "user", "content": "why?"}]
+SYSTEM = {"role": "system", "content": "be brief"}
 
 
 def said(text):
@@ -35,6 +36,29 @@ def columns(data):
         (
             {"prompt": [*ASK, *said("so"), *ASK], "chosen": said("a"), "rejected": said("b")},
             [(conversation([*ASK, *said("so"), *ASK]), "a", "b", 1.0, 1.0)],
+        ),
+        (
+            {"prompt": "why?", "chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]},
+            [("why?", "a", "b", 1.0, 1.0)],
+        ),
+        (
+            {"prompt": [SYSTEM, *ASK], "chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]},
+            [(conversation([SYSTEM, *ASK]), "a", "b", 1.0, 1.0)],
+        ),
+        (
+            {
+                "conversation_a": [*ASK, *said("a"), *ASK, *said("c")],
+                "conversation_b": [*ASK, *said("b")],
+                "winner": "tie",
+            },
+            [("why?", "a\n\nwhy?\n\nc", "b", 0.5, 1.0)],
+        ),
+        (
+            {
+                "chosen": "\n\nHuman: why?\n\nAssistant: so\n\nHuman: why?\n\nAssistant: a",
+                "rejected": "\n\nHuman: why?\n\nAssistant: so\n\nHuman: why?\n\nAssistant: b\n\nb",
+            },
+            [(conversation([*ASK, *said("so"), *ASK]), "a", "b\n\nb", 1.0, 1.0)],
         ),
         ({"prompt": "p", "first": "a", "second": "b", "outcome": 0.25, "weight": 2}, [("p", "a", "b", 0.25, 2.0)]),
         ({"first": "a", "second": "b", "winner": "tie"}, [("", "a", "b", 0.5, 1.0)]),
@@ -143,8 +167,9 @@ def test_datasets_folders_and_parquet(tmp_path):
         ),
         ('{"prompt": "p", "responses": ["a", "b"], "pairs": [[0]]}', r"pairs\[0\]: expected \[i, j, outcome\]"),
         ('{"prompt": [{"role": "user"}], "first": "a", "second": "b", "outcome": 1}', "expected messages"),
+        (json.dumps({"chosen": said("a"), "rejected": said("b")}), "expected a prompt beside chosen and rejected"),
         (
-            json.dumps({"chosen": said("a"), "rejected": said("b")}),
+            json.dumps({"chosen": [*ASK, *said("a")], "rejected": [SYSTEM, *said("b")]}),
             "begin with the same messages",
         ),
     ],
