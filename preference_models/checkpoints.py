@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,11 +19,11 @@ from preference_models.comparisons import Comparisons
 from preference_models.fit_config import FitConfig
 from preference_models.optimization import Processes
 from preference_models.sharding import split_like, whole
+from rebel_pref.atomic import new_folder, numbered, write_text
 
 __all__ = ["FitCheckpoint", "FitState", "FitStore", "fingerprint", "latest_fit", "read_fit", "write_fit"]
 
 _NUMBERS = ("step", "best_loss", "best_step", "looks_since", "finished")
-_NAME = re.compile(r"step-(\d{8})")
 
 
 @dataclass
@@ -141,31 +139,25 @@ def fingerprint(*parts: Comparisons | None) -> str:
 
 def write_fit(folder: Path, checkpoint: FitCheckpoint) -> Path:
     """Write ``folder/step-NNNNNNNN`` and delete those before it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"step-{checkpoint.progress['step']:08d}"
-    staging = folder / f".{final.name}.{os.getpid()}"
     for left_by_a_kill in folder.glob(".step-*"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
-    staging.mkdir()
+    final = folder / f"step-{checkpoint.progress['step']:08d}"
     groups = {"weights": checkpoint.weights, "best": checkpoint.best, "optimizer": checkpoint.optimizer}
-    for name, tensors in groups.items():
-        if tensors is not None:
-            # Tied weights share memory, which safetensors refuses: every name gets its own copy.
-            save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, staging / f"{name}.safetensors")
-    (staging / "state.json").write_text(json.dumps(dict(checkpoint.progress)), encoding="utf-8")
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(staging, final)
-    for step in _steps(folder):
-        if step != checkpoint.progress["step"]:
-            shutil.rmtree(folder / f"step-{step:08d}")
+    with new_folder(final) as staging:
+        for name, tensors in groups.items():
+            if tensors is not None:
+                # Tied weights share memory, which safetensors refuses: every name gets its own copy.
+                save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, staging / f"{name}.safetensors")
+        write_text(staging / "state.json", json.dumps(dict(checkpoint.progress)))
+    for old in numbered(folder, "step").values():
+        if old != final:
+            shutil.rmtree(old)
     return final
 
 
 def latest_fit(folder: Path) -> Path | None:
     """The whole checkpoint of the latest step, or None."""
-    steps = _steps(folder)
-    return folder / f"step-{steps[-1]:08d}" if steps else None
+    return next(reversed(numbered(folder, "step").values()), None)
 
 
 def read_fit(path: Path) -> FitCheckpoint:
@@ -206,10 +198,3 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
 
 def _whole(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: whole(tensor).cpu() for name, tensor in tensors.items()}
-
-
-def _steps(folder: Path) -> list[int]:
-    if not folder.exists():
-        return []
-    matches = (_NAME.fullmatch(entry.name) for entry in folder.iterdir())
-    return sorted(int(match.group(1)) for match in matches if match)

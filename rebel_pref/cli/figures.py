@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression
 
+from rebel_pref.atomic import new_file
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["COLOURS", "colour_of", "exploitability_curve", "policy_against_winner", "who_beats_whom"]
@@ -371,9 +372,8 @@ def _save(figure: Figure, folder: str | os.PathLike[str], name: str) -> Path:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for kind in ("svg", "png"):
-        staging = target / f".{name}.{os.getpid()}.{kind}"
         # Without a date the same run gives the same PNG.
         metadata = {"Date": None} if kind == "svg" else None
-        figure.savefig(staging, dpi=150, format=kind, facecolor="white", metadata=metadata)
-        os.replace(staging, target / f"{name}.{kind}")
+        with new_file(target / f"{name}.{kind}") as staging:
+            figure.savefig(staging, dpi=150, format=kind, facecolor="white", metadata=metadata)
     return target / f"{name}.png"

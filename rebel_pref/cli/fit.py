@@ -24,11 +24,11 @@ from preference_models.data import load_comparisons
 from preference_models.losses import LOSSES
 from preference_models.splits import SPLITS, split_held_out
 from preference_models.training import FitConfig
+from rebel_pref.atomic import write_text
 from rebel_pref.cli.console import Display
 from rebel_pref.cli.fit_models import KINDS, WITHOUT_DISCS, model_maker
 from rebel_pref.cli.fit_run import LOOKS, FitRun, carry_out
 from rebel_pref.cli.options import parsed
-from rebel_pref.selfplay.checkpoints import write_text
 
 __all__ = ["run"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from preference_models.comparisons import Comparisons
 from preference_models.evaluation import comparison_logits, evaluate, reliability
 from preference_models.selection import Candidate, choose_discs
 from preference_models.training import FitConfig, FitReport, fit_preference_model
+from rebel_pref.atomic import new_folder, write_text
 from rebel_pref.cli.console import Display
 from rebel_pref.cli.fit_models import merge_lora
 from rebel_pref.cli.fit_table import print_candidates, print_report
 from rebel_pref.record import provenance
-from rebel_pref.selfplay.checkpoints import write_text
 
 __all__ = ["FitRun", "carry_out"]
 
@@ -178,9 +177,6 @@ def _write(
         for name, (fitted, one) in calibrations.items()
     }
     write_text(run.out / "calibration.json", json.dumps(told, indent=1) + "\n")
-    staging = run.out / ".model.part"
-    shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging)
-    shutil.rmtree(run.out / "model", ignore_errors=True)
-    staging.rename(run.out / "model")
+    with new_folder(run.out / "model") as folder:
+        model.save_pretrained(folder)
     write_text(run.out / "metrics.json", json.dumps(metrics, indent=1) + "\n")

@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from rebel_pref.atomic import write_text
 from rebel_pref.cli.figures import colour_of
-from rebel_pref.selfplay.checkpoints import write_text
 
 __all__ = ["write_report"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rebel_pref.atomic import write_text
 from rebel_pref.certificates import exploitability
 from rebel_pref.cli.config import TrainConfig
 from rebel_pref.cli.console import Display
@@ -20,7 +21,6 @@ from rebel_pref.preferences import FloatArray
 from rebel_pref.proximal import regularized_equilibrium
 from rebel_pref.record import provenance
 from rebel_pref.selfplay import TextGameEvaluator
-from rebel_pref.selfplay.checkpoints import write_text
 from rebel_pref.solvers import solve
 
 __all__ = ["RunResult", "best_regularization", "cross_play", "write_results"]

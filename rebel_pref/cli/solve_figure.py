@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from rebel_pref.atomic import new_file
 from rebel_pref.bootstrap import WinnerIntervals
 from rebel_pref.cli.figures import COLOURS
 from rebel_pref.cli.games import ranked_actions
@@ -171,17 +172,12 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write PNG, SVG or PDF, as the suffix says, whole or not at all, into a folder that exists."""
     target = check_figure_path(path)
     kind = target.suffix.lower()[1:]
-    staging = target.parent / f".{target.stem}.{os.getpid()}.{kind}"
     # Without a date the same game gives the same file.
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    try:
-        with _boxes_for_strange_letters():
-            figure.savefig(
-                staging, dpi=150, format=kind, facecolor="white", bbox_inches="tight", pad_inches=0.2, metadata=metadata
-            )
-        os.replace(staging, target)
-    finally:
-        staging.unlink(missing_ok=True)
+    with new_file(target) as staging, _boxes_for_strange_letters():
+        figure.savefig(
+            staging, dpi=150, format=kind, facecolor="white", bbox_inches="tight", pad_inches=0.2, metadata=metadata
+        )
     return target
 
 

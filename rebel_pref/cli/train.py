@@ -41,6 +41,7 @@ from preference_models import (
 )
 from preference_models.comparisons import Comparisons
 from preference_models.training import FitConfig
+from rebel_pref.atomic import new_folder, write_text
 from rebel_pref.cli.config import TrainConfig, recipe_path, recipes
 from rebel_pref.cli.console import Display
 from rebel_pref.cli.results import RunResult, held_out_words, write_results
@@ -48,7 +49,7 @@ from rebel_pref.games import TextGame
 from rebel_pref.policies import LanguageModelPolicy, fit_supervised, tiny_language_model
 from rebel_pref.preferences import PreferenceOracle
 from rebel_pref.selfplay import SelfPlayTrainer, TextGameEvaluator, enumerate_policy
-from rebel_pref.selfplay.checkpoints import difference, what_matters, write_text
+from rebel_pref.selfplay.checkpoints import difference, what_matters
 
 __all__ = ["parse", "run", "train"]
 
@@ -363,12 +364,9 @@ def _check_same(stored: dict[str, Any], wanted: dict[str, Any], out: Path) -> No
 
 
 def _whole(folder: Path, save: Callable[[Path], object]) -> None:
-    """Write a folder under another name and rename it, so that one that exists is whole."""
-    staging = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    save(staging)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    """Write a folder so that one that exists is whole."""
+    with new_folder(folder) as staging:
+        save(staging)
 
 
 def _alphabet(game: TextGame) -> str:

@@ -6,8 +6,6 @@ A checkpoint is written to a temporary folder and renamed, so one that exists is
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from rebel_pref.atomic import new_folder, numbered, write_text
 from rebel_pref.preferences import FloatArray
 from rebel_pref.selfplay.pool import PromptPool
 
@@ -31,10 +30,7 @@ __all__ = [
     "trim_log",
     "what_matters",
     "write_checkpoint",
-    "write_text",
 ]
-
-_NAME = re.compile(r"round-(\d{6})")
 
 
 @dataclass(frozen=True)
@@ -59,16 +55,20 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write ``folder/round-NNNNNN`` atomically and delete all but the latest `keep`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"round-{checkpoint.progress['rounds_done']:06d}"
-    staging = folder / f".{final.name}.{os.getpid()}"
     for left_by_a_kill in folder.glob(".round-*"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
-    staging.mkdir()
-    for name, tensors in checkpoint.tensors.items():
+    final = folder / f"round-{checkpoint.progress['rounds_done']:06d}"
+    with new_folder(final) as staging:
+        _write_into(staging, checkpoint)
+    for old in list(numbered(folder, "round").values())[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def _write_into(staging: Path, checkpoint: Checkpoint) -> None:
+    for name, tensors in {**checkpoint.tensors, "optimizer": checkpoint.optimizer}.items():
         # Tied weights share memory, which safetensors refuses: every name gets its own copy.
         save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, staging / f"{name}.safetensors")
-    save_file({k: v.detach().cpu().clone() for k, v in checkpoint.optimizer.items()}, staging / "optimizer.safetensors")
     plain: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
     for index, pool in checkpoint.pools.items():
@@ -79,18 +79,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path
     np.savez(staging / "evaluator.npz", **evaluator)
     state = {"progress": dict(checkpoint.progress), "tensors": sorted(checkpoint.tensors), "pools": plain}
     write_text(staging / "state.json", json.dumps(state))
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(staging, final)
-    for old in _rounds(folder)[:-keep]:
-        shutil.rmtree(folder / f"round-{old:06d}")
-    return final
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
     """The whole checkpoint of the latest round, or None."""
-    rounds = _rounds(folder)
-    return folder / f"round-{rounds[-1]:06d}" if rounds else None
+    return next(reversed(numbered(folder, "round").values()), None)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -109,13 +102,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         own = {name.split("/", 1)[1]: value for name, value in arrays.items() if name.startswith(f"{index}/")}
         pools[int(index)] = PromptPool.from_state(plain, own)
     return Checkpoint(state["progress"], tensors, optimizer, pools, evaluator)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    staging.write_text(text, encoding="utf-8")
-    os.replace(staging, path)
 
 
 def trim_log(path: Path, rounds_done: int) -> None:
@@ -167,10 +153,3 @@ def _read_arrays(path: Path) -> dict[str, Any]:
     # Opened here: np.load leaves a damaged file open.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
-
-
-def _rounds(folder: Path) -> list[int]:
-    if not folder.exists():
-        return []
-    matches = (_NAME.fullmatch(entry.name) for entry in folder.iterdir())
-    return sorted(int(match.group(1)) for match in matches if match)

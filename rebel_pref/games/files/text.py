@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from rebel_pref.atomic import new_file
 
 __all__ = ["format_of", "numbered_lines", "read_text", "replaced"]
 
@@ -50,10 +51,5 @@ def numbered_lines(text: str) -> list[tuple[int, str]]:
 @contextmanager
 def replaced(path: Path) -> Iterator[BinaryIO]:
     """A stream whose bytes become the file when the block ends well."""
-    staging = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with staging.open("wb") as stream:
-            yield stream
-        os.replace(staging, path)
-    finally:
-        staging.unlink(missing_ok=True)
+    with new_file(path) as staging, staging.open("wb") as stream:
+        yield stream

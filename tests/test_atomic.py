@@ -1,0 +1,50 @@
+"""Files and folders are there whole, or as they were before."""
+
+import pytest
+
+from rebel_pref.atomic import new_file, new_folder, numbered, write_text
+
+
+def names(folder):
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def write_half(opened, name=""):
+    with opened as staging:
+        (staging / name if name else staging).write_text("half")
+        raise KeyError
+
+
+def test_a_file_is_replaced_when_it_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "one")
+    with pytest.raises(KeyError):
+        write_half(new_file(path))
+    assert path.read_text() == "one" and names(tmp_path) == ["a.txt"]
+    with new_file(path) as staging:
+        assert staging.suffix == ".txt" and path.read_text() == "one"
+        staging.write_text("two")
+    assert path.read_text() == "two" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_folder_is_replaced_when_it_is_whole(tmp_path):
+    """Another that a kill left behind goes; one with a like name stays."""
+    path = tmp_path / "deep" / "run[1]"
+    with new_folder(path) as staging:
+        (staging / "a").write_text("one")
+    (path.parent / ".run[1].part1").mkdir()
+    (path.parent / ".run1.part1").mkdir()
+    with pytest.raises(KeyError):
+        write_half(new_folder(path), "b")
+    assert names(path) == ["a"] and names(path.parent) == [".run1.part1", "run[1]"]
+    with new_folder(path) as staging:
+        (staging / "b").write_text("two")
+    assert names(path) == ["b"]
+
+
+def test_numbered_entries_in_order(tmp_path):
+    for name in ("step-10", "step-9", "step-x", "steps-1", ".step-3", "step-0004"):
+        (tmp_path / name).mkdir()
+    assert list(numbered(tmp_path, "step")) == [4, 9, 10]
+    assert numbered(tmp_path, "step")[4].name == "step-0004"
+    assert numbered(tmp_path / "none", "step") == {}
