@@ -50,7 +50,8 @@ class Processes:
         if self.world > 1:
             from accelerate.utils import broadcast
 
-            for tensor in (*model.parameters(), *model.buffers()):
+            # A sharded copy takes the main process's weights by itself.
+            for tensor in (*(() if self.shard else model.parameters()), *model.buffers()):
                 there = broadcast(tensor.data.to(self.accelerator.device, copy=True))
                 tensor.data.copy_(there)
         return sharded_copy(model, self.accelerator.device, self.world) if self.shard else model

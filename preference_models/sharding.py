@@ -20,12 +20,16 @@ __all__ = ["copy_back", "sharded_copy", "split_like", "whole"]
 
 
 def sharded_copy(model: nn.Module, device: torch.device, world: int) -> nn.Module:
-    """A copy of `model` on `device`, of which every process keeps a part; layers move there one by one.
+    """A copy of the main process's `model` on `device`, of which every process keeps a part.
 
-    Its gradients are sums over the processes, not means. Every process makes the same calls of its forward.
+    Weights are cut up and sent out one by one, so that there is never a second whole model. Gradients are sums over the
+    processes, not means. Every process makes the same calls of the copy's forward.
     """
     mesh = init_device_mesh(device.type, (world,))
-    split = copy.deepcopy(model)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    # A copy without memory for its weights.
+    hollow = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in weights.values()}
+    split = copy.deepcopy(model, hollow)
     for layer in _layers(split):
         fully_shard(layer, mesh=mesh)
     fully_shard(split, mesh=mesh)
@@ -33,6 +37,14 @@ def sharded_copy(model: nn.Module, device: torch.device, world: int) -> nn.Modul
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no scaled sums
+    parts: dict[int, nn.Parameter] = {}  # Tied weights stay tied.
+    filled = {}
+    for name, part in split.named_parameters(remove_duplicate=False):
+        source = weights[name]
+        if id(source) not in parts:
+            parts[id(source)] = nn.Parameter(split_like(source.detach().to(device), part), source.requires_grad)
+        filled[name] = parts[id(source)]
+    split.load_state_dict(filled, strict=False, assign=True)
     return split
 
 
@@ -55,7 +67,7 @@ def split_like(tensor: Tensor, like: Any) -> Tensor:
     """This process's part of a whole tensor, split as `like` is."""
     if not isinstance(like, DTensor):
         return tensor
-    part: Tensor = distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    part: Tensor = distribute_tensor(tensor.to(like.device_mesh.device_type), like.device_mesh, like.placements)
     return part
 
 
