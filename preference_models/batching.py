@@ -114,7 +114,7 @@ class ReadComparisons:
             [data.prompts[i] for i in index], [data.first[i] for i in index], [data.second[i] for i in index]
         )
 
-    def logits(self, model: PairReader, *, batch_size: int = 256) -> Tensor:
+    def logits(self, model: PairReader, *, batch_size: int = 64) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         with evaluating(model):  # type: ignore[arg-type]
             rows = torch.arange(len(self.comparisons))

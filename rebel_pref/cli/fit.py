@@ -91,8 +91,8 @@ def run(argv: Sequence[str]) -> int:
     try:
         result = carry_out(plan)
     except (ValueError, OSError):
-        # Refused before the first step: nothing is lost, and the next call need not ask for an overwrite.
-        if accelerator.is_main_process and not (out / "checkpoints").exists():
+        # Refused before the first checkpoint: the next call need not ask for an overwrite.
+        if accelerator.is_main_process and {entry.name for entry in out.iterdir()} <= {"config.json", "trackers"}:
             shutil.rmtree(out)
         raise
     accelerator.wait_for_everyone()
