@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -88,19 +89,28 @@ def run(argv: Sequence[str]) -> int:
         replicates=arguments.bootstrap,
         told={name: getattr(arguments, name) for name in ("data", "model", "split", "lora")},
     )
-    try:
-        result = carry_out(plan)
-    except (ValueError, OSError):
-        # Refused before the first checkpoint: the next call need not ask for an overwrite.
-        if accelerator.is_main_process and {entry.name for entry in out.iterdir()} <= {"config.json", "trackers"}:
-            shutil.rmtree(out)
-        raise
+    if arguments.resume and (out / "metrics.json").exists():  # The last file of a run.
+        result = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+        display.stage("finished", f"{out} holds the whole run: {result['verdict']}")
+    else:
+        result = _carry_out(plan)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         if arguments.json:
             print(json.dumps(result))
     return 1 if result["evaluation"]["worse"] else 0
+
+
+def _carry_out(plan: FitRun) -> dict[str, Any]:
+    try:
+        return carry_out(plan)
+    except (ValueError, OSError):
+        # Refused before the first checkpoint: the next call need not ask for an overwrite.
+        made = {entry.name for entry in plan.out.iterdir()}
+        if plan.accelerator.is_main_process and made <= {"config.json", "trackers"}:
+            shutil.rmtree(plan.out)
+        raise
 
 
 def _accelerator(arguments: Namespace, out: Path) -> Accelerator:

@@ -145,6 +145,8 @@ def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
     _, again, _ = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
     assert json.loads(again)["evaluation"] == json.loads(told)["evaluation"]
     assert fits[2] == 0 < fits[0] and fits[3] > 3  # the first fit is not done again
+    _, once_more, _ = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
+    assert once_more == again and len(fits) == 4  # and of a whole run, nothing
 
 
 @pytest.mark.parametrize(
