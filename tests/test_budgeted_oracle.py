@@ -120,7 +120,10 @@ def test_payoffs_are_unbiased_and_know_their_variance(design, guessed):
 
 
 def test_a_good_guess_pays():
-    """At 32 of 120 pairs, as many in every design: a guess lowers the error, and right doubts lower it further."""
+    """At 32 of 120 pairs, as many in every design: a guess lowers the error, and right doubts lower it further.
+
+    The best case of an active design: single votes, and a guess that knows their chances.
+    """
     matrix, names = cyclic(16, 2, scale=3.0)
     rng = np.random.default_rng(3)
     votes = np.triu(rng.random(matrix.shape) < matrix, 1)
@@ -176,6 +179,74 @@ def test_failed_judgements_are_asked_for_twice_and_cost_two_responses():
     assert np.isnan(found.payoffs).tolist() == [True, True, False, False, False]
     assert np.isnan(found.variance).tolist() == [True, True, False, False, False]
     assert oracle.queries == 12  # ten pairs, two of them twice
+
+
+def test_an_active_design_needs_its_own_chances():
+    """As if every pair had had the same chance to be asked: biased by far."""
+    matrix, names = cyclic(8, 0, scale=4.0)
+    guess = noisy(matrix, 1.0, 1)
+    oracles = [
+        BudgetedOracle(matrix_oracle(matrix), 3, design="active", guess=matrix_oracle(guess), seed=k)
+        for k in range(500)
+    ]
+    asked = np.array([oracle.design("p", names).asked for oracle in oracles])
+    wrong = (2 * guess - 1 + asked * 2 * (matrix - guess) * 7 / 3).sum(-1) / 8
+    error = wrong.std(0, ddof=1) / np.sqrt(len(wrong))
+    assert np.abs((wrong.mean(0) - (2 * matrix - 1).mean(1)) / error).max() > 10
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_failed_judgement_leaves_the_others_as_they_were(design):
+    """One that fails once is asked for again; one that fails twice costs both of its responses their payoffs."""
+    matrix, names = cyclic(8, 0)
+    guess = matrix_oracle(noisy(matrix, 1.0, 1))
+    clean = BudgetedOracle(matrix_oracle(matrix), 3, design=design, guess=guess)
+    expected = clean.payoffs(["p"], [names])[0]
+    i, j = map(int, clean.design("p", names).pairs[2])
+    for times, lost in ((1, []), (2, [i, j])):
+        left = [times]
+
+        def failing(prompt, first, second, left=left):
+            if {int(first), int(second)} == {i, j} and left[0] > 0:
+                left[0] -= 1
+                return float("nan")
+            return matrix[int(first), int(second)]
+
+        oracle = BudgetedOracle(FunctionOracle(failing), 3, design=design, guess=guess)
+        found = oracle.payoffs(["p"], [names])[0]
+        assert oracle.queries == clean.queries + 1
+        for value, right in ((found.payoffs, expected.payoffs), (found.variance, expected.variance)):
+            assert np.flatnonzero(np.isnan(value)).tolist() == lost
+            assert np.array_equal(np.delete(value, lost), np.delete(right, lost))
+
+
+class Rough:
+    """A guess with a position bias and holes."""
+
+    def __init__(self, matrix):
+        self.matrix = matrix
+
+    def prefer(self, prompts, responses, opponents=None):
+        rivals = responses if opponents is None else opponents
+        rows = zip(responses, rivals, strict=True)
+        return np.array([self.matrix[np.ix_(list(map(int, a)), list(map(int, b)))] for a, b in rows])
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_any_guess_will_do(design):
+    """Both orders of it are averaged, and 1/2 stands where it says nothing."""
+    matrix, names = cyclic(8, 0)
+    rough = np.clip(noisy(matrix, 1.0, 1) + 0.1, 0.0, 1.0)
+    rough[2, 5] = rough[0, 0] = np.nan
+    mended = 0.5 * (rough + 1.0 - rough.T)
+    mended[[2, 5, 0], [5, 2, 0]] = 0.5
+    ours, theirs = (
+        BudgetedOracle(matrix_oracle(matrix), 3, design=design, guess=Rough(guess), seed=2).payoffs(["p"], [names])[0]
+        for guess in (rough, mended)
+    )
+    assert np.isfinite(ours.payoffs).all()
+    np.testing.assert_allclose(ours.payoffs, theirs.payoffs)
+    np.testing.assert_allclose(ours.variance, theirs.variance)
 
 
 HALF = FunctionOracle(lambda *_: 0.5)
