@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -156,7 +157,7 @@ class PairwiseModel(PreTrainedModel):
 
     @classmethod
     def from_backbone(cls, directory: str | os.PathLike[str], config: PairwiseConfig | None = None) -> Self:
-        """Start a model, with random heads, from the weights and the tokenizer of a language model.
+        """Start a model, in float32 and with random heads, from the weights and the tokenizer of a language model.
 
         Parameters
         ----------
@@ -170,7 +171,10 @@ class PairwiseModel(PreTrainedModel):
             If a file of weights is not whole.
         """
         try:
-            backbone = AutoModel.from_pretrained(directory, use_safetensors=True, trust_remote_code=False)
+            # In single precision whatever the file holds: small steps of an optimiser round away in half.
+            backbone = AutoModel.from_pretrained(
+                directory, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            )
         except SafetensorError as error:
             raise ValueError(f"the weights in {directory} are not whole ({error}); copy them again") from error
         tokenizer = serving.load_tokenizer(directory)

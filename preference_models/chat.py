@@ -17,9 +17,14 @@ from preference_models.messages import messages_of
 __all__ = ["answer_ids", "chat_ids", "has_chat_template", "trims"]
 
 
+FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+"""Before a template that writes the date."""
+
+
 def has_chat_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
     """Whether there is a template to write chats in."""
-    return isinstance(getattr(tokenizer, "chat_template", None), str)
+    template = getattr(tokenizer, "chat_template", None)
+    return isinstance(template, str) or (isinstance(template, dict) and "default" in template)
 
 
 def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
@@ -88,7 +93,10 @@ def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]])
     if not has_chat_template(tokenizer):
         raise ValueError("the tokenizer has no chat template to read chats in; set tokenizer.chat_template")
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False))
+        template = tokenizer.get_chat_template()
+        if "strftime_now" in template:  # Tokens must not depend on the day.
+            template = FIXED_DAY + template
+        return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False))
     except (TemplateError, TypeError, ValueError) as error:
         roles = ", ".join(message["role"] for message in messages)
         raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error

@@ -84,6 +84,8 @@ def load_comparisons(
             raise ValueError(f"{place}: {error}") from error
     if rows.equal:
         logger.warning("%d comparisons are between equal responses and are left out", rows.equal)
+    if rows.without_prompt:
+        logger.warning("%d rows have no prompt, and are taken to answer the same empty one", rows.without_prompt)
     if not rows.prompts:
         raise ValueError(
             f"{source if isinstance(source, str | os.PathLike) else 'the data'}: expected at least one comparison of "
@@ -110,6 +112,7 @@ class _Rows:
     weight: list[float] = field(default_factory=list)
     group: list[str | None] = field(default_factory=list)
     equal: int = 0
+    without_prompt: int = 0
 
     def add(self, row: Any) -> None:
         """One row of a file, which may be many comparisons."""
@@ -153,8 +156,13 @@ class _Rows:
         asked, ours, theirs = common_prompt(one, other)
         # Files repeat the prompt beside whole chats, with more of it (a system message) or with less.
         given = messages_of(self._prompt(row)) if "prompt" in row else asked
-        prompt = given if given[-len(asked) :] == asked else asked
-        return conversation(prompt), response_text(ours), response_text(theirs)
+        if _same(given[-len(asked) :], asked):
+            asked = given
+        elif not _same(asked[: len(given)], given) and self._prompt(row):
+            raise ValueError(
+                f"expected chats that begin with their prompt, got {shown(row['prompt'])} beside {shown(asked)}"
+            )
+        return conversation(asked), response_text(ours), response_text(theirs)
 
     def _pairs(self, row: Mapping[str, Any]) -> None:
         prompt = self._prompt(row)
@@ -164,6 +172,8 @@ class _Rows:
         for number, pair in enumerate(row["pairs"]):
             try:
                 i, j, verdict, own = _pair(pair)
+                # A column of numbers makes floats of indices.
+                i, j = (int(k) if isinstance(k, float) and k.is_integer() else k for k in (i, j))
                 for index in (i, j):
                     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(texts):
                         raise ValueError(f"expected indices of the {len(texts)} responses, from 0, got {shown(index)}")
@@ -172,6 +182,7 @@ class _Rows:
                 raise ValueError(f"pairs[{number}]: {error}") from error
 
     def _prompt(self, row: Mapping[str, Any]) -> str:
+        self.without_prompt += "prompt" not in row
         prompt = row.get("prompt", "")
         if isinstance(prompt, str):
             return prompt
@@ -199,6 +210,12 @@ class _Rows:
         self.outcome.append(verdict[0])
         self.weight.append(weight)
         self.group.append(None if group is None else str(group))
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    """Whether messages are the same but for white space around them."""
+    trimmed = ([(message["role"], message["content"].strip()) for message in part] for part in (one, other))
+    return next(trimmed) == next(trimmed)
 
 
 def _is_chat(value: Any) -> bool:
@@ -230,6 +247,8 @@ def _verdict(row: Mapping[str, Any], default: tuple[float, float] | None) -> tup
 
 def _pair(pair: Any) -> tuple[Any, Any, tuple[float, float], Mapping[str, Any]]:
     """Its two indices, its verdict and its own columns."""
+    if isinstance(pair, Mapping):
+        pair = {key: value for key, value in pair.items() if value is not None}
     if isinstance(pair, Mapping) and "first" in pair and "second" in pair:
         return pair["first"], pair["second"], _verdict(pair, None), pair
     if not isinstance(pair, list | tuple) or not 3 <= len(pair) <= 5:

@@ -27,7 +27,7 @@ def conversation(messages: Any) -> str:
     ValueError
         For anything but a list of messages.
     """
-    checked = [{"role": message["role"], "content": message["content"]} for message in _checked(messages)]
+    checked = list(_checked(messages))
     content = checked[0]["content"]
     if len(checked) == 1 and checked[0]["role"] == "user" and _parsed(content) is None:
         return content
@@ -89,7 +89,7 @@ def _parsed(prompt: str) -> list[dict[str, str]] | None:
     try:
         found = json.loads(prompt)
         return list(_checked(found)) if all(set(message) == {"role", "content"} for message in found) else None
-    except ValueError:
+    except (ValueError, TypeError):
         return None
 
 
@@ -100,4 +100,5 @@ def _checked(messages: Any) -> Sequence[dict[str, str]]:
         fine = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("role", "content"))
         if not fine:
             raise ValueError(f'expected messages {{"role": string, "content": string}}, got {shown(message)}')
-    return messages
+    # Files have more in them: names, identifiers.
+    return [{"role": message["role"], "content": message["content"]} for message in messages]

@@ -159,6 +159,12 @@ def take_step(
 def make_optimizer(model: torch.nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW; biases and norms (vectors) do not decay. beta2 is .99: short runs cannot wait for .999."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    half = next((p.dtype for p in parameters if p.dtype in (torch.float16, torch.bfloat16)), None)
+    if half is not None:
+        raise ValueError(
+            f"expected weights in float32 to fit, got {half}, in which small steps round away; call model.float(), and "
+            "take an accelerator with mixed precision for speed"
+        )
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

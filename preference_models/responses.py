@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from preference_models.packing import MAX_TOKENS as PACK_TOKENS
 from preference_models.packing import can_share_prompt, check_shareable, pack_ids
 from preference_models.text import TextBatch, TokenLists, check_length, join, pad_id, prompt_ids, response_ids
 
@@ -98,21 +99,33 @@ class TokenizedResponses:
     def _chunks(self, batch_size: int, max_tokens: int) -> Iterator[Tensor]:
         """Rows of each pass: by length, or prompt by prompt where prompts are shared; one row at least."""
         if self.share_prompt:
-            order = torch.argsort(self.prompt_of, stable=True)
-            # A prompt counts at its first response.
-            first = torch.ones_like(order, dtype=torch.bool)
-            first[1:] = self.prompt_of[order][1:] != self.prompt_of[order][:-1]
-            costs = (self.tails.lengths[order] + first * self.heads.lengths[self.prompt_of[order]]).tolist()
-        else:
-            order = torch.argsort(self.lengths, stable=True)
-            costs = self.lengths[order].tolist()
-        start, total = 0, 0
-        for place, cost in enumerate(costs):
+            yield from self._shared_chunks(batch_size, max_tokens)
+            return
+        order = torch.argsort(self.lengths, stable=True)
+        start = 0
+        for place, length in enumerate(self.lengths[order].tolist()):
             # Padded to the longest, which comes last.
-            total = total + cost if self.share_prompt else cost * (place - start + 1)
-            if place > start and (place - start >= batch_size or total > max_tokens):
+            if place > start and (place - start >= batch_size or length * (place - start + 1) > max_tokens):
                 yield order[start:place]
-                start, total = place, cost
+                start = place
+        yield order[start:]
+
+    def _shared_chunks(self, batch_size: int, max_tokens: int) -> Iterator[Tensor]:
+        """As :meth:`_chunks`: prompts by length, each with its responses, counted as :func:`pack_ids` lays them out."""
+        heads = self.heads.lengths
+        by_prompt = torch.argsort(self.prompt_of, stable=True)
+        order = by_prompt[torch.argsort(heads[self.prompt_of[by_prompt]], stable=True)]
+        prompts, tails = self.prompt_of[order].tolist(), self.tails.lengths[order].tolist()
+        lengths = heads.tolist()
+        start, packs, longest, pack = 0, 0, 0, 0
+        for place, (prompt, tail) in enumerate(zip(prompts, tails, strict=True)):
+            opens = place == start or prompt != prompts[place - 1] or pack + tail > PACK_TOKENS
+            pack = lengths[prompt] + tail if opens else pack + tail
+            packs, longest = packs + opens, max(longest, pack)
+            if place > start and (place - start >= batch_size or packs * longest > max_tokens):
+                yield order[start:place]
+                pack = lengths[prompt] + tail
+                start, packs, longest = place, 1, pack
         yield order[start:]
 
     def _saves_tokens(self, model: Any) -> bool:
@@ -123,7 +136,12 @@ class TokenizedResponses:
         prompts, responses = len(self.heads.ids), len(self.tails.ids)
         repeated = int(self.heads.lengths[self.prompt_of].sum())
         alone = prompts if getattr(model, "reads_prompt_alone", False) else 0
-        return prompts + responses < 0.8 * (alone + repeated + responses)
+        # A prompt is repeated in every pack that its responses need.
+        heads = self.heads.lengths
+        behind = torch.zeros_like(heads).index_add_(0, self.prompt_of, self.tails.lengths)
+        packs = (behind / (PACK_TOKENS - heads).clamp(min=1)).ceil()
+        packs = torch.minimum(packs, torch.bincount(self.prompt_of, minlength=len(heads)))
+        return float((packs * heads).sum()) + responses < 0.8 * (alone + repeated + responses)
 
 
 def require_tokenizer(model: PreferenceModel) -> PreTrainedTokenizerFast:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
         raise ValueError(f"{path}: expected a file .jsonl, .json, .csv (or .gz of them), .parquet, or a dataset folder")
     try:
         # newline="" is what csv asks for; JSON does not mind.
-        with opened(path, "rt", encoding="utf-8", newline="") as stream:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as stream:
             if kind == ".csv":
                 yield from _csv(path, stream)
             elif kind == ".json":
@@ -41,7 +42,7 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
                 for number, line in enumerate(stream, 1):
                     if line.strip():
                         yield f"{path}:{number}", _parsed(f"{path}:{number}", line)
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: expected UTF-8 text, {error}") from error
 
 

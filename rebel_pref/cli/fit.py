@@ -109,7 +109,7 @@ def _carry_out(plan: FitRun) -> dict[str, Any]:
         # Refused before the first checkpoint: the next call need not ask for an overwrite.
         made = {entry.name for entry in plan.out.iterdir()}
         if plan.accelerator.is_main_process and made <= {"config.json", "trackers"}:
-            shutil.rmtree(plan.out)
+            shutil.rmtree(plan.out, ignore_errors=True)
         raise
 
 
@@ -231,20 +231,34 @@ def _prepare_folder(out: Path, arguments: Namespace) -> None:
         raise NotADirectoryError(f"--out: {out} is a file; give a folder")
     wanted = {k: v for k, v in vars(arguments).items() if k not in _PLACE}
     stored = out / "config.json"
-    if stored.exists() and arguments.resume:
-        found = json.loads(stored.read_text(encoding="utf-8"))
-        if found != json.loads(json.dumps(wanted)):
-            name = next(k for k in wanted if found.get(k) != wanted[k])
+    found = _stored_settings(stored)
+    if found is not None and arguments.resume:
+        asked = json.loads(json.dumps(wanted))
+        if found != asked:
+            name = next(k for k in {**asked, **found} if k not in found or k not in asked or found[k] != asked[k])
             raise ValueError(
-                f"{out} holds a run with other settings: {name} = {found.get(name)!r}, now {wanted[name]!r}; give the "
-                "same ones, or another --out"
+                f"{out} holds a run with other settings: {name} = {found.get(name)!r}, now {asked.get(name)!r}; give "
+                "the same ones, or another --out"
             )
         return
     if out.exists() and any(out.iterdir()):
-        if not stored.exists():
+        if found is None:
             raise ValueError(f"--out: {out} is not empty and holds no fit; give another folder")
         if not arguments.overwrite:
             raise ValueError(f"--out: {out} holds a fit: --resume true goes on with it, --overwrite true deletes it")
+        for name in ("data", "model"):
+            place = Path(getattr(arguments, name)).resolve()
+            if place.exists() and out.resolve() in (place, *place.parents):
+                raise ValueError(f"--overwrite: {name} {getattr(arguments, name)} lies in {out}; give another --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(stored, json.dumps(wanted, indent=1) + "\n")
+
+
+def _stored_settings(path: Path) -> dict[str, Any] | None:
+    """The settings of a fit; None for no file, or one that is somebody else's (every model has a config.json)."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) and {"data", "model", "kind", "steps"} <= found.keys() else None

@@ -21,6 +21,7 @@ from preference_models import (
     character_tokenizer,
     small_backbone,
 )
+from preference_models.base import PairwiseConfig
 from preference_models.chat import has_chat_template
 from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
@@ -62,6 +63,8 @@ def model_maker(
     """
     if model != "small" and not Path(model).is_dir():
         raise ValueError(f'--model: expected "small" or the folder of a Hugging Face model, got {model!r}')
+    if model != "small" and isinstance(AutoConfig.from_pretrained(model, trust_remote_code=False), PairwiseConfig):
+        raise ValueError(f"--model: {model} is a preference model already; give the backbone it was fitted from")
     if model == "small" and lora:
         raise ValueError("--lora: a small model starts from random weights, which adapters would leave as they are")
 

@@ -194,6 +194,22 @@ def test_what_a_backbone_cannot_do_is_said_and_leaves_nothing(capsys, votes, tmp
     assert code == 2 and f"the weights in {backbone} are not whole" in err and err.count("\n") == 1 and not out.exists()
 
 
+def test_nobody_else_s_folder_is_deleted(capsys, votes, tmp_path):
+    """A model's folder has a config.json too; data inside of a run; and a preference model is no backbone."""
+    model, out = tmp_path / "model", tmp_path / "run"
+    pm.small_hybrid_model(hidden=8, layers=1).save_pretrained(model)
+    code, _, err = call(capsys, votes, "--out", model, "--overwrite", "true")
+    assert code == 2 and "is not empty and holds no fit" in err and (model / "model.safetensors").exists()
+    code, _, err = call(capsys, votes, "--model", model, "--out", out)
+    assert code == 2 and "is a preference model already" in err and not out.exists()
+    options = ("--discs", 1, "--steps", 2, "--hidden", 8, "--bootstrap", 5)
+    call(capsys, votes, "--out", out, *options)
+    inside = out / "votes.jsonl"
+    inside.write_text(votes.read_text())
+    code, _, err = call(capsys, inside, "--out", out, "--overwrite", "true", *options)
+    assert code == 2 and f"data {inside} lies in {out}" in err and inside.exists()
+
+
 def test_help_names_every_kind(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["fit", "--help"])

@@ -9,7 +9,7 @@ from model_zoo import backbone_config, with_gates
 from transformers import AutoModel
 
 import preference_models as pm
-from preference_models.chat import answer_ids, chat_ids
+from preference_models.chat import answer_ids, chat_ids, has_chat_template
 from preference_models.judges.orders import Shown
 from preference_models.judges.templates import fill_template
 from preference_models.messages import conversation, messages_of, plain_text
@@ -162,6 +162,24 @@ def test_backbones_with_a_template_start_in_it(tmp_path):
     chat_tokenizer(None).save_pretrained(tmp_path)
     (tmp_path / "chat_template.jinja").unlink(missing_ok=True)
     assert not pm.HybridPreferenceModel.from_backbone(tmp_path).config.chat
+
+
+def test_templates_by_name_and_with_a_date():
+    """The default of several counts, and no token depends on the day."""
+    tokenizer = chat_tokenizer({"default": "{{ strftime_now('%d %b %Y') }}" + CHATML, "other": OPEN})
+    assert has_chat_template(tokenizer) and not has_chat_template(chat_tokenizer({"other": OPEN}))
+    assert "".join(tokenizer.convert_ids_to_tokens(chat_ids(tokenizer, ["p"])[0])).startswith("26 Jul 2024")
+
+
+def test_half_precision_is_read_in_full_and_not_fitted_in_half(tmp_path):
+    """Steps of an optimiser round away in bfloat16."""
+    model = chat_model()
+    model.backbone.to(torch.bfloat16).save_pretrained(tmp_path)
+    model.tokenizer.save_pretrained(tmp_path)
+    assert {p.dtype for p in pm.HybridPreferenceModel.from_backbone(tmp_path).parameters()} == {torch.float32}
+    data = pm.Comparisons(("p",), ("a",), ("b",), np.ones(1))
+    with pytest.raises(ValueError, match=r"expected weights in float32 to fit, got torch\.bfloat16"):
+        pm.fit_preference_model(model, data)
 
 
 @pytest.mark.parametrize("share_prompt", [False, True])

@@ -202,3 +202,36 @@ def test_files_that_are_none(tmp_path):
         )
     with pytest.raises(ValueError, match="got a mapping of train"):
         pm.load_comparisons({"train": []})
+
+
+def test_what_tables_do_to_rows(tmp_path, caplog):
+    """A mark before the header, floats for indices, empty cells in a pair, more in a message than is read."""
+    (tmp_path / "a.csv").write_text("\ufeffprompt,first,second,winner\np,a,b,tie\n", encoding="utf-8")
+    assert columns(pm.load_comparisons(tmp_path / "a.csv")) == [("p", "a", "b", 0.5, 1.0)]
+    pairs = [[0.0, 1.0, 0.7]]
+    assert columns(pm.load_comparisons([{"prompt": "p", "responses": ["a", "b"], "pairs": pairs}])) == [
+        ("p", "a", "b", 0.7, 1.0)
+    ]
+    pairs = [{"first": 0, "second": 1, "winner": "first", "outcome": None, "weight": None}]
+    assert len(pm.load_comparisons([{"prompt": "p", "responses": ["a", "b"], "pairs": pairs}])) == 1
+    named = [{**ASK[0], "name": None, "id": 7}]
+    row = {"prompt": [SYSTEM, *named], "chosen": [*ASK, *said("a")], "rejected": [{**ASK[0], "id": 8}, *said("b")]}
+    assert pm.load_comparisons([row]).prompts == (conversation([SYSTEM, *ASK]),)
+    assert not caplog.records
+    pm.load_comparisons([{"question": "p", "first": "a", "second": "b", "outcome": 1}])
+    assert "1 rows have no prompt" in caplog.text
+
+
+def test_a_prompt_that_its_chats_do_not_have(tmp_path):
+    row = {"prompt": "answer", "chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]}
+    with pytest.raises(ValueError, match="row 0: expected chats that begin with their prompt, got 'answer'"):
+        pm.load_comparisons([row])
+    assert pm.load_comparisons([{**row, "prompt": "why? "}]).prompts == ("why? ",)
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    damaged = bytearray(gzip.compress(b'{"first": "a", "second": "b", "outcome": 1}\n' * 50))
+    damaged[12] ^= 0xFF
+    (tmp_path / "a.jsonl.gz").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"a\.jsonl\.gz"):
+        pm.load_comparisons(tmp_path / "a.jsonl.gz")

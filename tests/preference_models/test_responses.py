@@ -4,6 +4,7 @@ import pytest
 import torch
 from model_zoo import causal, hybrid
 
+from preference_models import packing, responses
 from preference_models.heads import ResponseEmbeddings
 from preference_models.responses import TokenizedResponses
 
@@ -58,6 +59,27 @@ def test_shared_prompts_are_read_once_in_a_pass():
         sizes.clear()
         TokenizedResponses(model, TEXTS, share_prompt=False).encode_all(model)
     assert sum(rows for rows, _ in sizes) == len(TEXTS) + len({prompt for prompt, _ in TEXTS})
+
+
+def test_shared_passes_keep_to_their_budget(monkeypatch):
+    """Counted with the prompt's repetition in every pack and with padding to the longest of them."""
+    monkeypatch.setitem(packing.pack_ids.__kwdefaults__, "max_tokens", 60)
+    monkeypatch.setattr(responses, "PACK_TOKENS", 60)
+    model = causal().eval()
+    texts = [("p" * 40, f"{n:08d}") for n in range(20)] + [(f"{n}", "short") for n in range(9)]
+    tokenized = TokenizedResponses(model, texts, share_prompt=True)
+    sizes = sizes_of_passes(model)
+    with torch.no_grad():
+        tokenized.encode_all(model, max_tokens=150)
+    assert max(rows * tokens for rows, tokens in sizes) <= 150 and len(sizes) < len(texts)
+
+
+def test_a_prompt_that_fills_its_packs_is_not_shared(monkeypatch):
+    """It would be read again in the next one."""
+    texts = [("p" * 80, "x" * 8 + str(n)) for n in range(6)]
+    assert TokenizedResponses(causal(), texts).share_prompt
+    monkeypatch.setattr(responses, "PACK_TOKENS", 85)
+    assert not TokenizedResponses(causal(num_discs=0), texts).share_prompt
 
 
 def test_a_text_that_does_not_fit_is_named():
