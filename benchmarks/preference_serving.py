@@ -86,6 +86,33 @@ def in_turns(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, tup
     return {name: (median(seconds[name]), extra[name]) for name in calls}
 
 
+def _rows(
+    work: str,
+    count: int,
+    found: dict[str, tuple[float, float]],
+    fast: str,
+    slow: str,
+    *,
+    bar: float,
+    difference: float = 0.0,
+) -> list[dict[str, Any]]:
+    """A row for each way; the fast one's has its speed-up, its bar and how far it is from the slow one."""
+    ratio = found[slow][0] / found[fast][0]
+    return [
+        {
+            "work": work,
+            "K": count,
+            "way": way,
+            "seconds": seconds,
+            "extra_mb": extra,
+            "speedup": ratio if way == fast else 1.0,
+            "bar": bar if way == fast else 0.0,
+            "difference": difference if way == fast else 0.0,
+        }
+        for way, (seconds, extra) in found.items()
+    ]
+
+
 def measure_square(count: int, repeats: int, hidden: int = 128, layers: int = 4) -> list[dict[str, Any]]:
     """Hybrid and cross-encoder on one prompt with `count` responses."""
     config = backbone(BertConfig, hidden, layers, 160)
@@ -99,20 +126,7 @@ def measure_square(count: int, repeats: int, hidden: int = 128, layers: int = 4)
     }
     prompts, responses = words(1, 63, 1), [words(count, 31, 2)]
     found = in_turns({name: partial(model.prefer, prompts, responses) for name, model in models.items()}, repeats)
-    ratio = found["cross-encoder"][0] / found["hybrid"][0]
-    return [
-        {
-            "work": "kxk",
-            "K": count,
-            "way": name,
-            "seconds": seconds,
-            "extra_mb": extra,
-            "speedup": ratio if name == "hybrid" else 1.0,
-            "bar": BARS.get(count, 0.0) if name == "hybrid" else 0.0,
-            "difference": 0.0,
-        }
-        for name, (seconds, extra) in found.items()
-    ]
+    return _rows("kxk", count, found, "hybrid", "cross-encoder", bar=BARS.get(count, 0.0))
 
 
 def measure_shared_prompt(
@@ -129,21 +143,8 @@ def measure_shared_prompt(
         return model.preference_logits(embeddings)
 
     found = in_turns({"shared": lambda: read(True), "apart": lambda: read(False)}, repeats)
-    ratio = found["apart"][0] / found["shared"][0]
     difference = float((read(True) - read(False)).abs().max())
-    return [
-        {
-            "work": "shared prompt",
-            "K": count,
-            "way": name,
-            "seconds": seconds,
-            "extra_mb": extra,
-            "speedup": ratio if name == "shared" else 1.0,
-            "bar": SHARED_BAR if name == "shared" else 0.0,
-            "difference": difference if name == "shared" else 0.0,
-        }
-        for name, (seconds, extra) in found.items()
-    ]
+    return _rows("shared prompt", count, found, "shared", "apart", bar=SHARED_BAR, difference=difference)
 
 
 def measure_fit_step(
@@ -168,21 +169,8 @@ def measure_fit_step(
         return logits.detach()
 
     found = in_turns({way: partial(step, way) for way in prepared}, repeats)
-    ratio = found["apart"][0] / found["shared"][0]
     difference = float((step("shared") - step("apart")).abs().max())
-    return [
-        {
-            "work": "fit step",
-            "K": 2,
-            "way": way,
-            "seconds": seconds,
-            "extra_mb": extra,
-            "speedup": ratio if way == "shared" else 1.0,
-            "bar": 0.0,
-            "difference": difference if way == "shared" else 0.0,
-        }
-        for way, (seconds, extra) in found.items()
-    ]
+    return _rows("fit step", 2, found, "shared", "apart", bar=0.0, difference=difference)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

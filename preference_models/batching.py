@@ -116,7 +116,7 @@ class ReadComparisons:
 
     def logits(self, model: PairReader, *, batch_size: int = 64) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
-        with evaluating(model):  # type: ignore[arg-type]
+        with evaluating(model):
             rows = torch.arange(len(self.comparisons))
             return torch.cat([self.pair_logits(model, part)[1] for part in torch.split(rows, batch_size)])
 

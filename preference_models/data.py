@@ -214,8 +214,11 @@ class _Rows:
 
 def _same(one: list[Any], other: list[Any]) -> bool:
     """Whether messages are the same but for white space around them."""
-    trimmed = ([(message["role"], message["content"].strip()) for message in part] for part in (one, other))
-    return next(trimmed) == next(trimmed)
+
+    def trimmed(messages: list[Any]) -> list[tuple[str, str]]:
+        return [(message["role"], message["content"].strip()) for message in messages]
+
+    return trimmed(one) == trimmed(other)
 
 
 def _is_chat(value: Any) -> bool:

@@ -60,7 +60,7 @@ def group_win_rates(
     def group_win_rate(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         if len(prompts) != len(completions):
             raise ValueError(f"expected a prompt a completion, got {len(prompts)} and {len(completions)}")
-        asked = [prompt if isinstance(prompt, str) else conversation(prompt) for prompt in prompts]
+        asked = [_prompt(prompt) for prompt in prompts]
         texts = [_completion(completion) for completion in completions]
         rewards: list[float | None] = [None] * len(texts)
         by_size: dict[int, list[int]] = {}
@@ -110,7 +110,7 @@ class PairwiseJudge:
                 raise ValueError(f"completions[{row}]: expected two completions, got {str(pair)[:80]!r}")
         if not prompts:
             return []
-        asked = [prompt if isinstance(prompt, str) else conversation(prompt) for prompt in prompts]
+        asked = [_prompt(prompt) for prompt in prompts]
         first, second = ([_completion(pair[side]) for pair in completions] for side in (0, 1))
         wins = np.asarray(ask(self.oracle, asked, first, second))
         return [-1 if np.isnan(p) or p == 0.5 else int(p < 0.5) for p in wins]
@@ -119,6 +119,10 @@ class PairwiseJudge:
 def as_pairwise_judge(oracle: PreferenceOracle) -> PairwiseJudge:
     """An object with ``judge(prompts, completions, shuffle_order=True) -> list[int]``; see :class:`PairwiseJudge`."""
     return PairwiseJudge(oracle)
+
+
+def _prompt(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else conversation(prompt)
 
 
 def _completion(completion: Any) -> str:

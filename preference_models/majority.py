@@ -143,8 +143,7 @@ class MajorityOracle:
         ValueError
             If a member answers with another shape, or with something that is no probability.
         """
-        check_texts(prompts, responses, opponents)
-        rivals = responses if opponents is None else opponents
+        rivals = check_texts(prompts, responses, opponents)
         shape = (len(prompts), len(responses[0]), len(rivals[0]))
         total, share = np.zeros(shape), np.zeros(shape)
         for place, (model, weight) in enumerate(zip(self.models, self.weights, strict=True)):

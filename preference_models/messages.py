@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from preference_models.row_files import shown
@@ -27,7 +27,7 @@ def conversation(messages: Any) -> str:
     ValueError
         For anything but a list of messages.
     """
-    checked = list(_checked(messages))
+    checked = _checked(messages)
     content = checked[0]["content"]
     if len(checked) == 1 and checked[0]["role"] == "user" and _parsed(content) is None:
         return content
@@ -79,7 +79,7 @@ def common_prompt(chosen: Any, rejected: Any) -> tuple[list[Any], list[Any], lis
             "expected chosen and rejected to begin with the same messages (the prompt) and then to go on, got "
             f"{same} in common of {len(one)} and {len(other)}; give a prompt"
         )
-    return list(one[:same]), list(one[same:]), list(other[same:])
+    return one[:same], one[same:], other[same:]
 
 
 def _parsed(prompt: str) -> list[dict[str, str]] | None:
@@ -88,12 +88,12 @@ def _parsed(prompt: str) -> list[dict[str, str]] | None:
         return None
     try:
         found = json.loads(prompt)
-        return list(_checked(found)) if all(set(message) == {"role", "content"} for message in found) else None
+        return _checked(found) if all(set(message) == {"role", "content"} for message in found) else None
     except (ValueError, TypeError):
         return None
 
 
-def _checked(messages: Any) -> Sequence[dict[str, str]]:
+def _checked(messages: Any) -> list[dict[str, str]]:
     if not isinstance(messages, list | tuple) or not messages:
         raise ValueError(f"expected a string or a list of messages, got {shown(messages)}")
     for message in messages:

@@ -18,10 +18,10 @@ from preference_models.responses import PreferenceModel, TokenizedResponses, mod
 from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = [
-    "PreferenceModel",
     "compare_texts",
     "complementary",
     "embed_texts",
+    "evaluating",
     "load_tokenizer",
     "prefer_embedded",
     "preferences_from_logits",
@@ -105,7 +105,7 @@ def complementary(preferences: FloatArray) -> FloatArray:
 
 
 @contextmanager
-def evaluating(model: PreferenceModel) -> Iterator[None]:
+def evaluating(model: Any) -> Iterator[None]:
     """Without gradients and with dropout off; the model's mode comes back afterwards."""
     assert isinstance(model, torch.nn.Module)
     was_training = model.training

@@ -23,6 +23,7 @@ __all__ = [
     "check_length",
     "join",
     "pad_id",
+    "padded",
     "prompt_ids",
     "response_ids",
     "tokenize",
@@ -80,12 +81,6 @@ class TextBatch:
 
     def __len__(self) -> int:
         return len(self.input_ids)
-
-    def select(self, rows: Tensor) -> TextBatch:
-        """The given rows [n], cut to the longest of them."""
-        attention_mask = self.attention_mask[rows]
-        length = int(attention_mask.sum(1).max())
-        return TextBatch(self.input_ids[rows, :length], attention_mask[:, :length], self.pool_mask[rows, :length])
 
     def right_padded(self) -> TextBatch:
         """The same sequences with the padding on the right; no copy of a row changes where it is there already."""
@@ -233,9 +228,15 @@ def _join_rows(
         lengths = [length + len(tail) for length, tail in zip(lengths, tails, strict=True)]
     longest = max(lengths)
     check_length(prompts[lengths.index(longest)], longest, max_length)
+    if tails is None:
+        return padded(heads, pad=pad_id(tokenizer))
     rows = torch.arange(len(heads))
-    ours = None if tails is None else TokenLists.of(tails)
-    return join(TokenLists.of(heads), rows, ours, None if tails is None else rows, pad=pad_id(tokenizer))
+    return join(TokenLists.of(heads), rows, TokenLists.of(tails), rows, pad=pad_id(tokenizer))
+
+
+def padded(ids: Sequence[Sequence[int]], *, pad: int = 0) -> TextBatch:
+    """N rows of token ids, padded on the right, pooled over all of them."""
+    return join(TokenLists.of(ids), torch.arange(len(ids)), None, None, pad=pad)
 
 
 def join(

@@ -36,7 +36,6 @@ __all__ = [
     "read_tensors",
     "require_causal",
     "require_tensors",
-    "trims",
 ]
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -180,12 +179,6 @@ def load_chat_tokenizer(folder: CheckpointFolder) -> PreTrainedTokenizerBase:
             "it was trained with beside the weights (chat_template.jinja)"
         )
     return tokenizer
-
-
-def trims(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template cuts white space off the end of a message."""
-    text = str(tokenizer.apply_chat_template([{"role": "user", "content": "CONTENT \t"}], tokenize=False))
-    return "CONTENT \t" not in text
 
 
 def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str, markers: Iterable[str] = ()) -> list[int]:

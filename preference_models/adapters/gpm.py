@@ -31,13 +31,12 @@ from preference_models.adapters.folder import (
     read_tensors,
     require_causal,
     require_tensors,
-    trims,
 )
+from preference_models.chat import trims
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.heads import ResponseEmbeddings
-from preference_models.judges.reading import padded
 from preference_models.responses import max_length
-from preference_models.text import TextBatch, check_length
+from preference_models.text import TextBatch, check_length, padded
 from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = ["GeneralPreferenceOracle", "load_gpm"]
@@ -115,9 +114,9 @@ class GeneralPreferenceOracle:
         return plain_ids(self.tokenizer, text.strip() if self._trims else text)
 
     def _batch(self, ids: Sequence[Sequence[int]]) -> TextBatch:
-        tokens, mask = padded(ids)
-        last = torch.zeros_like(mask).scatter_(1, mask.sum(1, keepdim=True) - 1, 1)
-        return TextBatch(tokens, mask, last).to(self.model.device)
+        batch = padded(ids)
+        last = torch.zeros_like(batch.pool_mask).scatter_(1, batch.attention_mask.sum(1, keepdim=True) - 1, 1)
+        return TextBatch(batch.input_ids, batch.attention_mask, last).to(self.model.device)
 
 
 def load_gpm(

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from transformers import AutoModelForCausalLM
 
-from preference_models.adapters.folder import load_chat_tokenizer, load_weights, open_folder, require_causal, trims
+from preference_models.adapters.folder import load_chat_tokenizer, load_weights, open_folder, require_causal
+from preference_models.chat import trims
 from preference_models.judges.local import LocalJudge
 
 __all__ = ["RLHFLOW_TEMPLATE", "load_rlhflow", "rlhflow_prompt"]

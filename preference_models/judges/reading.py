@@ -6,23 +6,15 @@ import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
+from preference_models.serving import evaluating
+from preference_models.text import padded
 from rebel_pref.preferences import FloatArray
 
-__all__ = ["padded", "read_by_length"]
+__all__ = ["read_by_length"]
 
 logger = logging.getLogger(__name__)
-
-
-def padded(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, int64 [N, L]. Zeros stand on the right, where a causal model sees none of them."""
-    tokens, mask = torch.zeros(2, len(ids), max(map(len, ids)), dtype=torch.int64)
-    for place, row in enumerate(ids):
-        tokens[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = 1
-    return tokens, mask
 
 
 def read_by_length(
@@ -39,7 +31,7 @@ def read_by_length(
     Parameters
     ----------
     model : whose mode comes back afterwards.
-    read : numbers [n] from what :func:`padded` makes of n rows.
+    read : numbers [n] from token ids and attention mask [n, L]; zeros on the right, where a causal model sees none.
     name : what a row is, a plural, for the log.
     limit : most tokens of a row, None for any number; a longer one is missing (NaN), counted in the log, never cut.
     batch_size : most rows a forward pass.
@@ -56,13 +48,9 @@ def read_by_length(
             max(lengths),
         )
     values = np.full(len(ids), np.nan)
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                values[rows] = read(*padded([ids[row] for row in rows])).double().cpu().numpy()
-    finally:
-        model.train(was_training)
+    with evaluating(model):
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            batch = padded([ids[row] for row in rows])
+            values[rows] = read(batch.input_ids, batch.attention_mask).double().cpu().numpy()
     return values

@@ -30,6 +30,7 @@ from rebel_pref.cli.console import Display
 from rebel_pref.cli.fit_models import KINDS, WITHOUT_DISCS, model_maker
 from rebel_pref.cli.fit_run import LOOKS, FitRun, carry_out
 from rebel_pref.cli.options import parsed
+from rebel_pref.selfplay.checkpoints import difference
 
 __all__ = ["run"]
 
@@ -235,10 +236,9 @@ def _prepare_folder(out: Path, arguments: Namespace) -> None:
     if found is not None and arguments.resume:
         asked = json.loads(json.dumps(wanted))
         if found != asked:
-            name = next(k for k in {**asked, **found} if k not in found or k not in asked or found[k] != asked[k])
             raise ValueError(
-                f"{out} holds a run with other settings: {name} = {found.get(name)!r}, now {asked.get(name)!r}; give "
-                "the same ones, or another --out"
+                f"{out} holds a run with other settings: {difference(found, asked)}; give the same ones, or another "
+                "--out"
             )
         return
     if out.exists() and any(out.iterdir()):

@@ -128,9 +128,9 @@ def what_matters(config: Mapping[str, Any]) -> dict[str, Any]:
 def difference(stored: Any, wanted: Any, path: str = "") -> str:
     """The first place where two settings differ, in words."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in wanted:
-            if stored.get(key) != wanted[key]:
-                return difference(stored.get(key), wanted[key], f"{path}.{key}" if path else str(key))
+        for key in {**wanted, **stored}:
+            if key not in stored or key not in wanted or stored[key] != wanted[key]:
+                return difference(stored.get(key), wanted.get(key), f"{path}.{key}" if path else str(key))
     return f"{path + ' = ' if path else ''}{stored!r}, now {wanted!r}"[:200]
 
 
