@@ -2,6 +2,10 @@
 
 The template is written out around marks and cut at them, so that a message which contains ``<|im_end|>`` ends nothing,
 and the tokens of a prompt do not depend on the answer after them: they are what every response to it begins with.
+
+Two limits. The pieces are tokenized apart, and a tokenizer that marks where a text begins (SentencePiece: Llama 2,
+Mistral, Zephyr) does not write them as it would the whole. Tokens that were added to a tokenizer as ordinary ones
+(``special=False``) stay whole in a text.
 """
 
 from __future__ import annotations
