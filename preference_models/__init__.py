@@ -35,7 +35,8 @@ from preference_models.small import (
 )
 from preference_models.splits import split_held_out
 from preference_models.tabular import TabularPreferenceConfig, TabularPreferenceModel
-from preference_models.text import TextBatch, character_tokenizer, tokenize
+from preference_models.text import character_tokenizer, tokenize
+from preference_models.token_lists import TextBatch
 from preference_models.training import FitConfig, FitReport, fit_preference_model
 
 __all__ = [

@@ -27,7 +27,7 @@ from preference_models import heads, packing, serving
 from preference_models.chat import has_chat_template
 from preference_models.heads import Embeddings
 from preference_models.packing import PackedBatch
-from preference_models.text import TextBatch
+from preference_models.token_lists import TextBatch
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["EmbeddingModel", "PairwiseConfig", "PairwiseModel", "is_causal"]

@@ -1,28 +1,27 @@
 """Prompts and responses in a tokenizer's chat template: the template's own tokens are special, those in a text are not.
 
-The template is written out around marks and cut at them, so that a message which contains ``<|im_end|>`` ends nothing,
-and the tokens of a prompt do not depend on the answer after them: they are what every response to it begins with.
-
-Two limits. The pieces are tokenized apart, and a tokenizer that marks where a text begins (SentencePiece: Llama 2,
-Mistral, Zephyr) does not write them as it would the whole. Tokens that were added to a tokenizer as ordinary ones
-(``special=False``) stay whole in a text.
+A chat is written out by the template and tokenized whole, so that its tokens are those that the model was trained on. A
+text that writes one of the template's tokens is cut inside it first: ``<|im_end|>`` in a message ends nothing. Prompt
+and answer part where an answer begins; the tokens of a prompt do not depend on the answer after them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from preference_models.markers import Markers, encode
 from preference_models.messages import messages_of
 
-__all__ = ["answer_ids", "chat_ids", "has_chat_template", "trims"]
-
+__all__ = ["ChatTemplate", "answer_ids", "chat_ids", "has_chat_template"]
 
 FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
 """Before a template that writes the date."""
+
+QUESTION, ANSWER = "QUESTIONGOESHERE", "ANSWERGOESHERE"
 
 
 def has_chat_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
@@ -31,7 +30,7 @@ def has_chat_template(tokenizer: PreTrainedTokenizerBase | None) -> bool:
     return isinstance(template, str) or (isinstance(template, dict) and "default" in template)
 
 
-def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[str]) -> Iterator[list[int]]:
     """Token ids of N prompts up to where the answer begins, role and all.
 
     Raises
@@ -40,76 +39,138 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list
         For a tokenizer without a template, or one that does not write such a chat: it wants other roles, or leaves
         messages out.
     """
-    chats = [messages_of(prompt) for prompt in prompts]
-    contents = iter(_plain(tokenizer, [message["content"] for chat in chats for message in chat]))
-    layouts: dict[tuple[str, ...], _Layout] = {}
-    result = []
-    for chat in chats:
-        roles = tuple(message["role"] for message in chat)
-        if roles not in layouts:
-            layouts[roles] = _layout(tokenizer, roles)
-        *before_each, before_answer = layouts[roles].before
-        ids = [token for before in before_each for token in (*before, *next(contents))]
-        result.append([*ids, *before_answer])
-    return result
+    template = ChatTemplate(tokenizer)
+    return template.ids(template.before_answer(messages_of(prompt)) for prompt in prompts)
 
 
-def answer_ids(tokenizer: PreTrainedTokenizerBase, responses: Sequence[str]) -> list[list[int]]:
+def answer_ids(tokenizer: PreTrainedTokenizerBase, responses: Iterable[str]) -> Iterator[list[int]]:
     """Token ids of N answers and of what the template ends an answer with (the end of the sequence if with nothing)."""
-    after = _layout(tokenizer, ("user",)).after
-    return [[*ids, *after] for ids in _plain(tokenizer, responses)]
-
-
-def trims(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the chat template cuts white space off the end of a message."""
-    return "CONTENT \t" not in _written(tokenizer, [{"role": "user", "content": "CONTENT \t"}])
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """What a template writes around messages of certain roles: before each, and before and after the answer."""
-
-    before: list[list[int]]
-    after: list[int]
-
-
-def _layout(tokenizer: PreTrainedTokenizerBase, roles: tuple[str, ...]) -> _Layout:
-    marks = [f"MESSAGE{number}GOESHERE" for number in range(len(roles) + 1)]
-    messages = [{"role": role, "content": mark} for role, mark in zip((*roles, "assistant"), marks, strict=True)]
-    rest, pieces = _written(tokenizer, messages), []
-    for mark in marks:
-        before, found, rest = rest.partition(mark)
-        if not found or mark in rest:
-            raise ValueError(
-                f"the tokenizer's chat template does not write messages of {', '.join(roles)} and then an answer once "
-                "each, in their order"
-            )
-        pieces.append(tokenizer.encode(before, add_special_tokens=False))
-    after = tokenizer.encode(rest.rstrip(), add_special_tokens=False)
-    if not after:
+    template = ChatTemplate(tokenizer)
+    end = []
+    if not template.after:
         if tokenizer.eos_token_id is None:
             raise ValueError("neither the tokenizer's chat template nor an eos_token ends an answer; set eos_token")
-        after = [tokenizer.eos_token_id]
-    return _Layout(pieces, after)
+        end = [tokenizer.eos_token_id]
+    found = template.ids(map(template.answer, responses), behind=template.between)
+    return ([*ids, *end] for ids in found)
 
 
-def _written(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    if not has_chat_template(tokenizer):
-        raise ValueError("the tokenizer has no chat template to read chats in; set tokenizer.chat_template")
-    try:
-        template = tokenizer.get_chat_template()
-        if "strftime_now" in template:  # Tokens must not depend on the day.
-            template = FIXED_DAY + template
-        return str(tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False))
-    except (TemplateError, TypeError, ValueError) as error:
-        roles = ", ".join(message["role"] for message in messages)
-        raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error
+class ChatTemplate:
+    """The chat template of a tokenizer, whose marks no message can write.
 
+    What it gives is text, cut inside the marks that messages tried to write; :meth:`ids` reads it.
 
-def _plain(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of the contents of messages, as the template writes them: some cut off white space."""
-    if not texts:
-        raise ValueError("expected at least one text, got none")
-    written = [text.strip() for text in texts] if trims(tokenizer) else list(texts)
-    ids: list[list[int]] = tokenizer(written, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-    return ids
+    Raises
+    ------
+    ValueError
+        For a tokenizer without one.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        if not has_chat_template(tokenizer):
+            raise ValueError("the tokenizer has no chat template to read chats in; set tokenizer.chat_template")
+        self.tokenizer = tokenizer
+        source = tokenizer.get_chat_template()
+        # Tokens must not depend on the day.
+        self._source = FIXED_DAY + source if "strftime_now" in source else source
+        self._markers = Markers(tokenizer, self._around_messages())
+        self._fine: set[tuple[str, ...]] = set()
+
+    def write(self, messages: Sequence[dict[str, str]], *, opened: bool = False) -> str:
+        """The chat, and, if `opened`, what the template writes where an answer is to begin; errors of :meth:`check`."""
+        self.check(tuple(message["role"] for message in messages))
+        cut = [{"role": message["role"], "content": self._markers.cut(message["content"])} for message in messages]
+        return self._render(cut, opened=opened)
+
+    def check(self, roles: tuple[str, ...]) -> None:
+        """Refuse a template that does not take messages of these roles, or does not write each once, in their order."""
+        if roles in self._fine:
+            return
+        marks = [f"MESSAGE{number}GOESHERE" for number in range(len(roles))]
+        rest = self._render([{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)])
+        for mark in marks:
+            _, found, rest = rest.partition(mark)
+            if not found or mark in rest:
+                raise ValueError(
+                    f"the tokenizer's chat template does not write messages of {', '.join(roles)} once each, in their "
+                    "order"
+                )
+        self._fine.add(roles)
+
+    def before_answer(self, messages: Sequence[dict[str, str]]) -> str:
+        """A chat up to where the answer to it begins."""
+        whole = self.write([*messages, {"role": "assistant", "content": ANSWER}])
+        _, end = self._parts
+        if not whole.endswith(end):
+            roles = ", ".join(message["role"] for message in messages)
+            raise ValueError(
+                f"the tokenizer's chat template writes an answer to messages of {roles} in another way than one to a "
+                f"user's only: expected {end!r} at the end, got {whole[-len(end) :]!r}"
+            )
+        return whole.removesuffix(end)
+
+    def answer(self, text: str) -> str:
+        """An answer and what the template writes after it, without white space at the end of that."""
+        begin, _ = self._parts
+        whole = self.write([{"role": "user", "content": QUESTION}, {"role": "assistant", "content": text}])
+        if not whole.startswith(begin):
+            raise ValueError(
+                f"the tokenizer's chat template writes the answer {text[:40]!r} in another way than others: expected "
+                f"{begin!r} before it, got {whole[: len(begin)]!r}"
+            )
+        return whole[len(begin) : len(whole) - self._surplus]
+
+    @property
+    def between(self) -> str:
+        """What stands between a user's message and where the answer begins."""
+        return self._parts[0].partition(QUESTION)[2]
+
+    @property
+    def after(self) -> str:
+        """What the template writes after an answer, without white space at its end."""
+        return self._parts[1].partition(ANSWER)[2].rstrip()
+
+    def ids(self, texts: Iterable[str], *, behind: str = "") -> Iterator[list[int]]:
+        """Token ids; `behind` as in :func:`encode`."""
+        return encode(self.tokenizer, texts, behind=behind)
+
+    @property
+    def _surplus(self) -> int:
+        end = self._parts[1].partition(ANSWER)[2]
+        return len(end) - len(end.rstrip())
+
+    @cached_property
+    def _parts(self) -> tuple[str, str]:
+        """A question and its answer, cut where the answer begins."""
+        asked = [{"role": "user", "content": QUESTION}]
+        whole = self.write([*asked, {"role": "assistant", "content": ANSWER}])
+        opened = self.write(asked, opened=True)
+        begin = whole.index(ANSWER)
+        # Some templates write more before an answer than they open one with: an empty thought, unless it has its own.
+        if opened != self.write(asked) and whole.startswith(opened):
+            begin = min(begin, len(opened))
+        # A space is part of the word behind it in most vocabularies.
+        begin = len(whole[:begin].rstrip(" "))
+        return whole[:begin], whole[begin:]
+
+    def _around_messages(self) -> str:
+        """What the template writes around messages that are no last answer, for each role it takes."""
+        chats = (("user",), ("user", "assistant", "user"), ("system", "user", "assistant", "user"))
+        written = []
+        for roles in chats:
+            try:
+                written.append(self._render([{"role": role, "content": ANSWER} for role in roles]))
+            except ValueError:  # A template may refuse a role.
+                continue
+        return "\n".join(written)
+
+    def _render(self, messages: list[dict[str, str]], *, opened: bool = False) -> str:
+        try:
+            return str(
+                self.tokenizer.apply_chat_template(
+                    messages, chat_template=self._source, tokenize=False, add_generation_prompt=opened
+                )
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            roles = ", ".join(message["role"] for message in messages)
+            raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error

@@ -13,7 +13,8 @@ from preference_models import serving
 from preference_models.base import PairwiseConfig, PairwiseModel
 from preference_models.heads import float32_linear
 from preference_models.responses import max_length, require_tokenizer
-from preference_models.text import TextBatch, tokenize_pairs
+from preference_models.text import tokenize_pairs
+from preference_models.token_lists import TextBatch
 from rebel_pref.preferences import FloatArray, check_texts, symmetrize_logits
 
 __all__ = ["CrossEncoderPreferenceConfig", "CrossEncoderPreferenceModel"]

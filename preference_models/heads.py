@@ -16,7 +16,7 @@ from typing import Protocol, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from preference_models.text import TextBatch
+from preference_models.token_lists import TextBatch
 
 __all__ = ["Embeddings", "ResponseEmbeddings", "hidden_states", "pair_logits", "pool", "preference_logits"]
 

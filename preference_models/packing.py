@@ -17,11 +17,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 
-from preference_models.text import check_length, pad_id, prompt_ids, response_ids
-
-__all__ = ["SHARING_BACKBONES", "PackedBatch", "can_share_prompt", "check_shareable", "pack", "pack_ids", "pooled"]
+__all__ = ["SHARING_BACKBONES", "PackedBatch", "can_share_prompt", "check_shareable", "pack", "pooled"]
 
 MAX_TOKENS = 2048
 """Of a pack, unless asked otherwise."""
@@ -96,43 +94,19 @@ def check_shareable(backbone: torch.nn.Module) -> None:
 
 
 def pack(
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: Sequence[str],
-    responses: Sequence[Sequence[str]],
-    *,
-    max_length: int | None = None,
-    max_tokens: int = MAX_TOKENS,
-    chat: bool = False,
-) -> PackedBatch:
-    """Pack B prompts with any number of responses each; responses are numbered prompt by prompt.
-
-    Parameters
-    ----------
-    max_length : most tokens that a prompt and one response may have; longer text is an error, never cut.
-    max_tokens : most tokens of a pack, after which the prompt is repeated in the next. A pack holds a response at
-        least, however long.
-    chat : see :func:`preference_models.text.tokenize`.
-    """
-    if len(prompts) != len(responses) or not prompts or not all(responses):
-        raise ValueError(
-            f"expected a prompt or more and a response or more to each, got {len(prompts)} prompts and lists of "
-            f"{[*map(len, responses)]} responses"
-        )
-    heads = prompt_ids(tokenizer, prompts, chat=chat)
-    tails = [response_ids(tokenizer, texts, chat=chat) for texts in responses]
-    for prompt, head, own in zip(prompts, heads, tails, strict=True):
-        check_length(prompt, len(head) + max(map(len, own)), max_length)
-    return pack_ids(heads, tails, pad=pad_id(tokenizer), max_tokens=max_tokens)
-
-
-def pack_ids(
     heads: Sequence[Sequence[int]],
     tails: Sequence[Sequence[Sequence[int]]],
     *,
     pad: int,
     max_tokens: int = MAX_TOKENS,
 ) -> PackedBatch:
-    """Pack the token ids of B prompts and of the responses to each; see :func:`pack`."""
+    """Pack the token ids of B prompts with those of any number of responses to each, numbered prompt by prompt.
+
+    Parameters
+    ----------
+    max_tokens : most tokens of a pack, after which the prompt is repeated in the next. A pack holds a response at
+        least, however long.
+    """
     rows: list[tuple[list[int], list[int], list[int]]] = []  # ids, positions, segments
     spans, prompt_spans, prompt_of = [], [], []
     for b, (head, texts) in enumerate(zip(heads, tails, strict=True)):

@@ -13,8 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from preference_models.packing import MAX_TOKENS as PACK_TOKENS
-from preference_models.packing import can_share_prompt, check_shareable, pack_ids
-from preference_models.text import TextBatch, TokenLists, check_length, join, pad_id, prompt_ids, response_ids
+from preference_models.packing import can_share_prompt, check_shareable, pack
+from preference_models.text import check_length, pad_id, prompt_ids, response_ids
+from preference_models.token_lists import TextBatch, join
 
 __all__ = ["MAX_TOKENS", "PreferenceModel", "TokenizedResponses", "max_length", "model_device", "require_tokenizer"]
 
@@ -60,8 +61,8 @@ class TokenizedResponses:
         tokenizer, device, chat = require_tokenizer(model), model_device(model), model.config.chat
         prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in texts))}
         self.pad = pad_id(tokenizer)
-        self.heads = TokenLists.of(prompt_ids(tokenizer, list(prompts), chat=chat), device)
-        self.tails = TokenLists.of(response_ids(tokenizer, [text for _, text in texts], chat=chat), device)
+        self.heads = prompt_ids(tokenizer, prompts, chat=chat).to(device)
+        self.tails = response_ids(tokenizer, (text for _, text in texts), chat=chat).to(device)
         self.prompt_of = torch.tensor([prompts[prompt] for prompt, _ in texts], device=device)
         self.lengths = self.heads.lengths[self.prompt_of] + self.tails.lengths
         longest = int(self.lengths.argmax())
@@ -87,7 +88,7 @@ class TokenizedResponses:
         tails: list[list[list[int]]] = [[] for _ in asked]
         for tail, b in zip(self.tails.lists(rows[order]), prompt_of[order].tolist(), strict=True):
             tails[b].append(tail)
-        packed = pack_ids(self.heads.lists(asked), tails, pad=self.pad)
+        packed = pack(self.heads.lists(asked), tails, pad=self.pad)
         return model.encode_packed(packed.to(rows.device)).select(torch.argsort(order))
 
     def encode_all(self, model: Any, *, batch_size: int = 256, max_tokens: int = MAX_TOKENS) -> Any:
@@ -111,7 +112,7 @@ class TokenizedResponses:
         yield order[start:]
 
     def _shared_chunks(self, batch_size: int, max_tokens: int) -> Iterator[Tensor]:
-        """As :meth:`_chunks`: prompts by length, each with its responses, counted as :func:`pack_ids` lays them out."""
+        """As :meth:`_chunks`: prompts by length, each with its responses, counted as :func:`pack` lays them out."""
         heads = self.heads.lengths
         by_prompt = torch.argsort(self.prompt_of, stable=True)
         order = by_prompt[torch.argsort(heads[self.prompt_of[by_prompt]], stable=True)]

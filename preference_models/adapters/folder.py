@@ -32,7 +32,6 @@ __all__ = [
     "load_tokenizer",
     "load_weights",
     "open_folder",
-    "plain_ids",
     "read_tensors",
     "require_causal",
     "require_tensors",
@@ -179,31 +178,6 @@ def load_chat_tokenizer(folder: CheckpointFolder) -> PreTrainedTokenizerBase:
             "it was trained with beside the weights (chat_template.jinja)"
         )
     return tokenizer
-
-
-def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str, markers: Iterable[str] = ()) -> list[int]:
-    """Token ids of plain text: special tokens written out in it, and the `markers`, are not obeyed.
-
-    Markers need their own care: tokens that were added as ordinary ones stay whole whatever the tokenizer is told.
-    """
-    pieces = [text]
-    for marker in markers:
-        # Cut after its first character: neither half is the marker.
-        pieces = [part for piece in pieces for part in _cut(piece, marker)]
-    return [
-        token
-        for piece in pieces
-        for token in tokenizer.encode(piece, add_special_tokens=False, split_special_tokens=True)
-    ]
-
-
-def _cut(text: str, marker: str) -> list[str]:
-    first, *rest = text.split(marker)
-    parts = [first]
-    for piece in rest:
-        parts[-1] += marker[0]
-        parts.append(marker[1:] + piece)
-    return parts
 
 
 def _shown(names: Iterable[str]) -> str:

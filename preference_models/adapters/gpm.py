@@ -15,7 +15,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from einops import rearrange
@@ -27,22 +26,23 @@ from preference_models.adapters.folder import (
     load_chat_tokenizer,
     load_weights,
     open_folder,
-    plain_ids,
     read_tensors,
     require_causal,
     require_tensors,
 )
-from preference_models.chat import trims
+from preference_models.chat import ChatTemplate
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.heads import ResponseEmbeddings
+from preference_models.markers import beginning
+from preference_models.messages import messages_of
 from preference_models.responses import max_length
-from preference_models.text import TextBatch, check_length, padded
+from preference_models.text import check_length
+from preference_models.token_lists import TextBatch, padded
 from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = ["GeneralPreferenceOracle", "load_gpm"]
 
 LAYOUT = "a general preference model (a causal language model with value_head.weight, in *.safetensors, and tokenizer)"
-PROMPT, RESPONSE = "PROMPTGOESHERE", "RESPONSEGOESHERE"
 
 
 class GeneralPreferenceOracle:
@@ -66,8 +66,10 @@ class GeneralPreferenceOracle:
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no eos_token, whose state the model is trained on; set it")
         self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
-        self._head, self._asked, self._middle, self._tail = _pieces(tokenizer)
-        self._trims = trims(tokenizer)
+        self._chat = ChatTemplate(tokenizer)
+        # The published code tokenizes a chat like any text, which puts a beginning before the template's own.
+        self._begin = beginning(tokenizer)
+        self.token_ids([("prompt", "response")])
 
     def embed(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> ResponseEmbeddings:
         """Embed B prompts with K responses each, [B, K]; equal texts once."""
@@ -80,8 +82,8 @@ class GeneralPreferenceOracle:
                 chunk = order[at : at + self.batch_size]
                 asked = list(dict.fromkeys(prompt for prompt, _ in chunk))
                 prompt_of = torch.tensor([asked.index(prompt) for prompt, _ in chunk], device=self.model.device)
-                responses_read = self._batch([self.token_ids(*key) for key in chunk])
-                prompts_read = self._batch([self.token_ids(prompt) for prompt in asked])
+                responses_read = self._batch(self.token_ids(chunk))
+                prompts_read = self._batch(self.token_ids([(prompt, None) for prompt in asked]))
                 embeddings = self.model.encode(responses_read, prompts_read, prompt_of)
                 assert isinstance(embeddings, ResponseEmbeddings)
                 parts.append(embeddings)
@@ -102,16 +104,30 @@ class GeneralPreferenceOracle:
         theirs = None if opponents is None else self.embed(prompts, opponents)
         return serving.prefer_embedded(self.embed(prompts, responses), theirs)
 
-    def token_ids(self, prompt: str, response: str | None = None) -> list[int]:
-        """What is read: the chat and the end, or the prompt's message alone. The last token is looked at."""
-        ids = [*self._head, *self._plain(prompt), *self._asked]
-        if response is not None:
-            ids += [*self._middle, *self._plain(response), *self._tail[:-1], self.tokenizer.eos_token_id]
-        check_length(prompt, len(ids), max_length(self.model))
-        return ids
+    def token_ids(self, texts: Sequence[tuple[str, str | None]]) -> list[list[int]]:
+        """What is read of prompts with responses: the chat and the end, or the prompt alone. The last is looked at."""
+        written = [self._write(*text) for text in texts]
+        result = []
+        for (prompt, response), ids in zip(texts, self._chat.ids(written), strict=True):
+            row = [*self._begin, *ids]
+            if response is not None:
+                row[len(row) - bool(self._chat.after) :] = [self.tokenizer.eos_token_id]
+            check_length(prompt, len(row), max_length(self.model))
+            result.append(row)
+        return result
 
-    def _plain(self, text: str) -> list[int]:
-        return plain_ids(self.tokenizer, text.strip() if self._trims else text)
+    def _write(self, prompt: str, response: str | None) -> str:
+        asked = messages_of(prompt)
+        alone = self._chat.write(asked)
+        if response is None:
+            return alone
+        whole = self._chat.write([*asked, {"role": "assistant", "content": response}])
+        if not whole.startswith(alone):
+            raise ValueError(
+                "the tokenizer's chat template writes a prompt alone in another way than before an answer: there is no "
+                "token in common for the gate to look at"
+            )
+        return whole
 
     def _batch(self, ids: Sequence[Sequence[int]]) -> TextBatch:
         batch = padded(ids)
@@ -188,28 +204,3 @@ def _gate_weight(gates: Tensor | None, like: Tensor, plain: bool) -> Tensor:
     if gates is None:
         return torch.zeros_like(like)
     return gates.float() if plain else gates.float() / float(like.shape[1]) ** 0.5
-
-
-def _pieces(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Token ids before the prompt, of the rest of its message, between that and the answer, and after the answer."""
-    user: dict[str, Any] = {"role": "user", "content": PROMPT}
-    chat = str(tokenizer.apply_chat_template([user, {"role": "assistant", "content": RESPONSE}], tokenize=False))
-    alone = str(tokenizer.apply_chat_template([user], tokenize=False))
-    if [text.count(PROMPT) for text in (chat, alone)] != [1, 1] or chat.count(RESPONSE) != 1:
-        raise ValueError("the tokenizer's chat template does not repeat prompt and response once, as they stand")
-    head, rest = chat.split(PROMPT)
-    between, tail = rest.split(RESPONSE)
-    asked = alone.split(PROMPT)[1]
-    if not alone.startswith(head + PROMPT) or not between.startswith(asked):
-        raise ValueError(
-            "the tokenizer's chat template writes a prompt alone in another way than before an answer: there is no "
-            "token in common for the gate to look at"
-        )
-    encoded = [
-        tokenizer.encode(piece, add_special_tokens=False) for piece in (head, asked, between.removeprefix(asked), tail)
-    ]
-    # The published code tokenizes the chat like any text, which puts a beginning before it once more.
-    begin = tokenizer.bos_token_id
-    if begin is not None and tokenizer.encode("x")[:1] == [begin]:
-        encoded[0] = [begin, *encoded[0]]
-    return encoded[0], encoded[1], encoded[2], encoded[3]

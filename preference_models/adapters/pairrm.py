@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +25,14 @@ from preference_models.adapters.folder import (
     check_loading,
     load_tokenizer,
     open_folder,
-    plain_ids,
     read_tensors,
     require_tensors,
 )
 from preference_models.heads import float32_linear
 from preference_models.judges.orders import Shown, prefer_in_both_orders
 from preference_models.judges.reading import read_by_length
+from preference_models.markers import Markers, encode
+from preference_models.messages import plain_text
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["PairRM", "PairRMNames", "load_pairrm"]
@@ -92,6 +94,7 @@ class PairRM(nn.Module):
         self.hidden, self.output = nn.Linear(2 * width, width), nn.Linear(width, tasks)
         self.max_length, self.batch_size = max_length, batch_size
         self._marks = [str(tokenizer.convert_ids_to_tokens(mark)) for mark in marks]
+        self._markers = Markers(tokenizer, "".join(self._marks))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits f, float32 [N], of triples [N, L] of token ids, in one order."""
@@ -115,14 +118,16 @@ class PairRM(nn.Module):
 
     def judge_as_shown(self, shown: Sequence[Shown]) -> FloatArray:
         """Logits f in the order shown, float64 [N]; see :class:`preference_models.judges.OrderedJudge`."""
-        ids = [self.token_ids(view) for view in shown]
+        ids = self.token_ids(shown)
         return read_by_length(self, self._read, ids, name="triples", limit=self.max_length, batch_size=self.batch_size)
 
-    def token_ids(self, view: Shown) -> list[int]:
-        """The triple as it is read; special tokens and marks written out in a text are plain text."""
+    def token_ids(self, shown: Sequence[Shown]) -> list[list[int]]:
+        """Triples as they are read; special tokens and marks written out in a text are plain text."""
         start, end = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        parts = [plain_ids(self.tokenizer, text, self._marks) for text in view]
-        return [token for mark, part in zip(self.marks, parts, strict=True) for token in (start, mark, *part, end)]
+        views = [(plain_text(view.prompt), view.first, view.second) for view in shown]
+        texts = (mark + self._markers.cut(text) for view in views for mark, text in zip(self._marks, view, strict=True))
+        parts = encode(self.tokenizer, texts)
+        return [[token for part in islice(parts, 3) for token in (start, *part, end)] for _ in shown]
 
     def _read(self, tokens: Tensor, mask: Tensor) -> Tensor:
         device = self.output.weight.device

@@ -15,15 +15,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from preference_models.adapters.folder import load_chat_tokenizer, load_weights, open_folder, require_causal
-from preference_models.chat import trims
 from preference_models.judges.local import LocalJudge
+from preference_models.messages import messages_of
 
 __all__ = ["RLHFLOW_TEMPLATE", "load_rlhflow", "rlhflow_prompt"]
 
 LAYOUT = "an RLHFlow pair-preference model (a causal language model: config.json, *.safetensors, tokenizer)"
 
 RLHFLOW_TEMPLATE = "[CONTEXT] \n\n<turn> user\n {prompt}\n [RESPONSE A] {first} [RESPONSE B] {second} \n"
-"""The question, around a prompt of one turn; :func:`rlhflow_prompt` writes a longer chat so that it fits in."""
+"""The question, around a prompt of one turn or of several as :func:`rlhflow_prompt` writes them."""
 
 
 def load_rlhflow(
@@ -36,10 +36,9 @@ def load_rlhflow(
 ) -> LocalJudge:
     """Read a pair-preference model as a judge.
 
-    As published, the question stands in the tokenizer's chat template without a beginning-of-sequence token, and loses
-    the white space at its end where that template trims messages. Three things differ from the published script: a
-    letter counts with its spelling after a space as well, special tokens written out in a response are not obeyed, and
-    the template's own pieces are tokenized apart from the question.
+    As published, the question stands in the tokenizer's chat template without a beginning-of-sequence token. Three
+    things differ from the published script: a letter counts with its spelling after a space as well, special tokens
+    written out in a response are not obeyed, and the two orders are averaged on the logits, not on the probabilities.
 
     Parameters
     ----------
@@ -64,8 +63,13 @@ def load_rlhflow(
     chat_template = f"{{% set bos_token = '' %}}\n{tokenizer.chat_template}"
     tokenizer.chat_template = chat_template.replace(tokenizer.bos_token, "") if tokenizer.bos_token else chat_template
     model = load_weights(AutoModelForCausalLM, folder, LAYOUT, dtype)
-    question = template.rstrip() if trims(tokenizer) else template
-    return LocalJudge(model.to(device), tokenizer, template=question, batch_size=batch_size)
+    return LocalJudge(
+        model.to(device),
+        tokenizer,
+        template=template,
+        write_prompt=lambda prompt: rlhflow_prompt(messages_of(prompt)),
+        batch_size=batch_size,
+    )
 
 
 def rlhflow_prompt(messages: Sequence[Mapping[str, str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from preference_models.chat import ChatTemplate, has_chat_template
 from preference_models.judges.orders import Shown, prefer_in_both_orders
 from preference_models.judges.reading import read_by_length
 from preference_models.judges.templates import LETTERS, check_template, default_template, fill_template
+from preference_models.markers import beginning, encode
+from preference_models.messages import plain_text
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["LocalJudge"]
-
-SENTINEL = "QUESTIONGOESHERE"
-"""Stands for the question while the chat template is split into what comes before it and after it."""
 
 
 class LocalJudge:
@@ -38,12 +38,15 @@ class LocalJudge:
     model, tokenizer : of the same vocabulary. The model is used as it is: its device, its precision, its adapters.
     ties : whether C (a tie) is offered.
     template : the question, with {prompt}, {first} and {second} in it; None for the default.
+    write_prompt : what stands for {prompt}; a chat of several messages is "role: content", one a paragraph, unless told
+        otherwise.
     batch_size : most questions a forward pass.
 
     Raises
     ------
     ValueError
-        For a template without its fields, or a tokenizer in which a letter is not one token.
+        For a template without its fields, a chat template without the question, or a tokenizer in which a letter is
+        not one token.
     """
 
     gives_logits = True
@@ -55,15 +58,18 @@ class LocalJudge:
         *,
         ties: bool = False,
         template: str | None = None,
+        write_prompt: Callable[[str], str] = plain_text,
         batch_size: int = 16,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         self.model, self.tokenizer = model, tokenizer
         self.template = check_template(default_template(ties=ties) if template is None else template)
-        self.batch_size = batch_size
+        self.write_prompt, self.batch_size = write_prompt, batch_size
         self._letters = [_spellings(tokenizer, letter) for letter in LETTERS[: 3 if ties else 2]]
-        self._head, self._tail = _wrapping(tokenizer)
+        self._chat = ChatTemplate(tokenizer) if has_chat_template(tokenizer) else None
+        if self._chat is not None:
+            self._chat.check(("user",))
         self._limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._chooses = "logits_to_keep" in inspect.signature(model.forward).parameters
 
@@ -124,11 +130,12 @@ class LocalJudge:
         return torch.where(torch.isfinite(first - second), first - second, torch.nan)
 
     def _token_ids(self, shown: Sequence[Shown]) -> list[list[int]]:
-        texts = [fill_template(self.template, view) for view in shown]
-        if not texts:
-            return []
-        found = self.tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return [[*self._head, *ids, *self._tail] for ids in found]
+        questions = (fill_template(self.template, view, self.write_prompt) for view in shown)
+        if self._chat is not None:
+            chats = ([{"role": "user", "content": question}] for question in questions)
+            return list(self._chat.ids(self._chat.write(chat, opened=True) for chat in chats))
+        begin = beginning(self.tokenizer)
+        return [[*begin, *ids] for ids in encode(self.tokenizer, questions, plain=True)]
 
 
 def _spellings(tokenizer: PreTrainedTokenizerBase, letter: str) -> list[int]:
@@ -140,19 +147,3 @@ def _spellings(tokenizer: PreTrainedTokenizerBase, letter: str) -> list[int]:
             f"the letter {letter!r} is not one token of {type(tokenizer).__name__}; judge with another model"
         )
     return sorted(found - {tokenizer.unk_token_id})
-
-
-def _wrapping(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Token ids before and after a question: the chat template's, or the tokenizer's own special tokens."""
-    if tokenizer.chat_template is None:
-        bos = tokenizer.bos_token_id
-        # Only what stands before: an end-of-sequence token behind the question would end it.
-        adds = bos is not None and tokenizer.encode("x")[:1] == [bos]
-        return ([bos] if adds else []), []
-    text = tokenizer.apply_chat_template(
-        [{"role": "user", "content": SENTINEL}], tokenize=False, add_generation_prompt=True
-    )
-    if text.count(SENTINEL) != 1:
-        raise ValueError("the tokenizer's chat template does not repeat the question once, as it stands")
-    head, tail = text.split(SENTINEL)
-    return tokenizer.encode(head, add_special_tokens=False), tokenizer.encode(tail, add_special_tokens=False)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from preference_models.serving import evaluating
-from preference_models.text import padded
+from preference_models.token_lists import padded
 from rebel_pref.preferences import FloatArray
 
 __all__ = ["read_by_length"]

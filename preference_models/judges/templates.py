@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from preference_models.judges.orders import Shown
 from preference_models.messages import plain_text
@@ -44,9 +45,9 @@ def default_template(*, ties: bool, json: bool = False) -> str:
     return QUESTION + instruction(ties=ties, json=json)
 
 
-def fill_template(template: str, shown: Shown) -> str:
+def fill_template(template: str, shown: Shown, write_prompt: Callable[[str], str] = plain_text) -> str:
     """Put a comparison into a template, in one pass: braces in the texts, and any other braces, stay as they are."""
-    texts = {**shown._asdict(), "prompt": plain_text(shown.prompt)}
+    texts = {**shown._asdict(), "prompt": write_prompt(shown.prompt)}
     return FIELDS.sub(lambda found: str(texts[found[1]]), template)
 
 

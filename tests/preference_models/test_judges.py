@@ -344,7 +344,7 @@ def test_bad_local_judges_are_named():
         LocalJudge(model, pm.character_tokenizer(), template="{first}{second}")
     tokenizer = pm.character_tokenizer()
     tokenizer.chat_template = "{{ messages[0]['content'] }}{{ messages[0]['content'] }}"
-    with pytest.raises(ValueError, match="does not repeat the question once"):
+    with pytest.raises(ValueError, match="does not write messages of user once each"):
         LocalJudge(model, tokenizer)
 
 

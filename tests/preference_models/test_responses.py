@@ -63,7 +63,7 @@ def test_shared_prompts_are_read_once_in_a_pass():
 
 def test_shared_passes_keep_to_their_budget(monkeypatch):
     """Counted with the prompt's repetition in every pack and with padding to the longest of them."""
-    monkeypatch.setitem(packing.pack_ids.__kwdefaults__, "max_tokens", 60)
+    monkeypatch.setitem(packing.pack.__kwdefaults__, "max_tokens", 60)
     monkeypatch.setattr(responses, "PACK_TOKENS", 60)
     model = causal().eval()
     texts = [("p" * 40, f"{n:08d}") for n in range(20)] + [(f"{n}", "short") for n in range(9)]
