@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from preference_models.comparisons import Comparisons
 from preference_models.fit_config import FitConfig
 from preference_models.optimization import Processes
 from preference_models.sharding import split_like, whole
-from rebel_pref.atomic import new_folder, numbered, write_text
+from rebel_pref.atomic import new_numbered, numbered, write_text
 
 __all__ = ["FitCheckpoint", "FitState", "FitStore", "fingerprint", "latest_fit", "read_fit", "write_fit"]
 
@@ -102,8 +101,8 @@ class FitStore:
             if (found := stored.progress[name]) != wanted:
                 difference = ""
                 if isinstance(wanted, dict):
-                    key = next(key for key in wanted if found.get(key) != wanted[key])
-                    difference = f": {key} = {found.get(key)!r}, now {wanted[key]!r}"
+                    key = next(key for key in {**found, **wanted} if found.get(key) != wanted.get(key))
+                    difference = f": {key} = {found.get(key)!r}, now {wanted.get(key)!r}"
                 raise ValueError(f"{path} belongs to a fit with other {name}{difference}; give another folder")
         shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
         if shapes != {name: tensor.shape for name, tensor in stored.weights.items()}:
@@ -139,19 +138,14 @@ def fingerprint(*parts: Comparisons | None) -> str:
 
 def write_fit(folder: Path, checkpoint: FitCheckpoint) -> Path:
     """Write ``folder/step-NNNNNNNN`` and delete those before it."""
-    for left_by_a_kill in folder.glob(".step-*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     final = folder / f"step-{checkpoint.progress['step']:08d}"
     groups = {"weights": checkpoint.weights, "best": checkpoint.best, "optimizer": checkpoint.optimizer}
-    with new_folder(final) as staging:
+    with new_numbered(final, keep=1) as staging:
         for name, tensors in groups.items():
             if tensors is not None:
                 # Tied weights share memory, which safetensors refuses: every name gets its own copy.
                 save_file({k: v.detach().cpu().clone() for k, v in tensors.items()}, staging / f"{name}.safetensors")
         write_text(staging / "state.json", json.dumps(dict(checkpoint.progress)))
-    for old in numbered(folder, "step").values():
-        if old != final:
-            shutil.rmtree(old)
     return final
 
 

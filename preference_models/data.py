@@ -200,6 +200,12 @@ class _Rows:
         weight = _number(row.get("weight", 1.0), "weight") * verdict[1]
         if not 0.0 < weight < math.inf:
             raise ValueError(f"expected a positive weight, got {weight:g}")
+        for name, text in (("prompt", prompt), ("first response", first), ("second response", second)):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                at = shown(text[error.start])
+                raise ValueError(f"{name}: expected text, got half a character ({at}) at {error.start}") from error
         if first == second:
             self.equal += 1
             return
@@ -209,7 +215,8 @@ class _Rows:
         self.second.append(second)
         self.outcome.append(verdict[0])
         self.weight.append(weight)
-        self.group.append(None if group is None else str(group))
+        missing = group is None or (isinstance(group, float) and math.isnan(group))  # A data frame's.
+        self.group.append(None if missing else str(group))
 
 
 def _same(one: list[Any], other: list[Any]) -> bool:

@@ -70,7 +70,7 @@ class VoterScores:
     def _log_share(self, difference: Tensor) -> Tensor:
         """log of the average vote [...] for differences of scores [..., m]; a hard tie is half a vote."""
         if self.hard:
-            return (0.5 + 0.5 * difference.sign()).mean(-1).log()
+            return (0.5 + 0.5 * difference.detach().sign()).mean(-1).log()
         # From logarithms, so that certain voters neither overflow nor lose their gradient.
         votes = nn.functional.logsigmoid(difference)
         return votes.logsumexp(-1) - math.log(difference.shape[-1])

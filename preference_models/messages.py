@@ -2,7 +2,8 @@
 
 A prompt is a string everywhere in this project: it is compared, hashed, written to JSON. A prompt of one message of the
 user is that message; any other chat is the JSON of its messages, which a model with a chat template writes out in it
-(:mod:`preference_models.chat`) and every other reader as "role: content", one a paragraph (:func:`plain_text`).
+(:mod:`preference_models.chat`) and every other reader as "role: content", one a paragraph (:func:`plain_text`). A text
+that is such JSON to the letter is therefore that chat; :func:`conversation` keeps a message apart that looks like one.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def _parsed(prompt: str) -> list[dict[str, str]] | None:
     try:
         found = json.loads(prompt)
         return _checked(found) if all(set(message) == {"role", "content"} for message in found) else None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
 
 

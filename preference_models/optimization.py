@@ -68,6 +68,19 @@ class Processes:
 
         return float(broadcast_object_list([value])[0])
 
+    def require_same(self, value: int, name: str) -> None:
+        """Refuse to go on where processes have different numbers, rather than wait for each other for ever."""
+        if self.world == 1:
+            return
+        from accelerate.utils import gather_object
+
+        found = gather_object([value])
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"expected all processes to have the same {name}, got {', '.join(map(str, found))}: put the folder "
+                "where every process sees it"
+            )
+
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter], loss: Tensor) -> Tensor:
         """Sum the gradients over the processes, in place; the loss summed likewise."""
         if self.world == 1:
@@ -142,6 +155,11 @@ def take_step(
         if hasattr(embeddings, "left") and shares is not None:
             energy = embeddings.left.square().sum(-1) + embeddings.right.square().sum(-1)
             objective = own + config.disc_shrinkage * (energy * (0.0 if idle else shares[number])).sum()
+        if not objective.requires_grad:
+            raise ValueError(
+                f"{type(model).__name__} gives logits without gradients, by which nothing can be fitted; fit with soft "
+                "votes rather than hard ones"
+            )
         torch.autograd.backward(objective)
         value += own.detach()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -159,6 +177,10 @@ def take_step(
 def make_optimizer(model: torch.nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW; biases and norms (vectors) do not decay. beta2 is .99: short runs cannot wait for .999."""
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(
+            f"{type(model).__name__} has nothing to fit: every parameter is frozen (requires_grad is False)"
+        )
     half = next((p.dtype for p in parameters if p.dtype in (torch.float16, torch.bfloat16)), None)
     if half is not None:
         raise ValueError(

@@ -29,8 +29,11 @@ class PreferenceModel(Protocol):
     tokenizer: PreTrainedTokenizerFast | None
     config: Any
 
-    def encode(self, responses: TextBatch, prompts: TextBatch, prompt_of: Tensor) -> Any:
-        """Embed N responses (each with its prompt); ``prompt_of`` [N] says which of the B prompts is theirs."""
+    def encode(self, responses: TextBatch, prompts: TextBatch | None, prompt_of: Tensor) -> Any:
+        """Embed N responses (each with its prompt); ``prompt_of`` [N] says which of the B prompts is theirs.
+
+        Prompts are None to a model that says ``reads_prompt_alone = False``.
+        """
         ...
 
 
@@ -80,7 +83,9 @@ class TokenizedResponses:
         """Embeddings of responses `rows` [n], in their order, in one forward pass; gradients as they are."""
         asked, prompt_of = torch.unique(self.prompt_of[rows], return_inverse=True)
         if not self.share_prompt:
-            prompts = join(self.heads, asked, None, None, pad=self.pad)
+            # Only a gate reads prompts alone.
+            gated = getattr(model, "reads_prompt_alone", True)
+            prompts = join(self.heads, asked, None, None, pad=self.pad) if gated else None
             responses = join(self.heads, self.prompt_of[rows], self.tails, rows, pad=self.pad)
             return model.encode(responses, prompts, prompt_of)
         # A pack numbers responses prompt by prompt, which need not be the order of the rows.
@@ -155,7 +160,10 @@ def require_tokenizer(model: PreferenceModel) -> PreTrainedTokenizerFast:
 def max_length(model: PreferenceModel) -> int | None:
     """Most tokens the backbone can read, where it says so."""
     limit: int | None = getattr(model.config.backbone_config, "max_position_embeddings", None)
-    return limit
+    embeddings = getattr(getattr(model, "backbone", None), "embeddings", None)
+    padding: int | None = getattr(getattr(embeddings, "position_embeddings", None), "padding_idx", None)
+    # RoBERTa and its kin count positions from the one behind padding's.
+    return limit if limit is None or padding is None else limit - padding - 1
 
 
 def model_device(model: PreferenceModel) -> torch.device:

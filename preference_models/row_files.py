@@ -12,6 +12,9 @@ from typing import Any
 
 __all__ = ["read_rows", "shown"]
 
+LONGEST_CELL = 2**31 - 1
+"""Characters; the standard library stops at 131,072, which a chat may be longer than."""
+
 
 def shown(value: Any) -> str:
     """A value in an error message."""
@@ -49,10 +52,13 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
 def _csv(path: Path, stream: Any) -> Iterator[tuple[str, Any]]:
     reader = csv.DictReader(stream, strict=True)
     while True:
+        limit = csv.field_size_limit(LONGEST_CELL)
         try:
             row = next(reader, None)
         except csv.Error as error:
             raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+        finally:
+            csv.field_size_limit(limit)
         if row is None:
             return
         place = f"{path}:{reader.line_num}"
@@ -74,7 +80,7 @@ def _json(path: Path, text: str) -> Iterator[tuple[str, Any]]:
 def _parsed(place: str, text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{place}: expected JSON, {error}") from error
 
 

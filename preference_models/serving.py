@@ -22,6 +22,7 @@ __all__ = [
     "complementary",
     "embed_texts",
     "evaluating",
+    "in_mode",
     "load_tokenizer",
     "prefer_embedded",
     "preferences_from_logits",
@@ -106,15 +107,22 @@ def complementary(preferences: FloatArray) -> FloatArray:
 
 @contextmanager
 def evaluating(model: Any) -> Iterator[None]:
-    """Without gradients and with dropout off; the model's mode comes back afterwards."""
+    """Without gradients and with dropout off; the modes of the model's parts come back afterwards."""
+    with in_mode(model, training=False), torch.no_grad():
+        yield
+
+
+@contextmanager
+def in_mode(model: Any, *, training: bool) -> Iterator[None]:
+    """The whole model in one mode; each part's own comes back afterwards, however the block ends."""
     assert isinstance(model, torch.nn.Module)
-    was_training = model.training
-    model.eval()
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
-        model.train(was_training)
+        for module, mode in before:
+            module.training = mode
 
 
 def load_tokenizer(directory: str | os.PathLike[str]) -> PreTrainedTokenizerFast | None:

@@ -20,6 +20,7 @@ from preference_models.fit_config import FitConfig, FitReport
 from preference_models.losses import logistic_loss, loss_of
 from preference_models.optimization import Processes, make_optimizer, take_step
 from preference_models.responses import PreferenceModel
+from preference_models.serving import in_mode
 from preference_models.sharding import copy_back
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def fit_preference_model(
     ----------
     train : comparisons to fit.
     held_out : comparisons to judge the fit by (:func:`split_held_out_pairs`), or None.
-    truth : true P(first wins) of the held-out comparisons [len(held_out)] (:func:`ask` a true judge), or None.
+    truth : true P(first wins) of the held-out comparisons [len(held_out)] (:func:`ask` a true judge), NaN where it is
+        not known, or None.
     progress : called after every step with its number (from 1) and its loss.
     accelerator : for several processes, each of which makes this call with the same arguments, for mixed precision and
         for trackers, which the caller starts and ends. The model moves to its device. Batches are those of one
@@ -62,7 +64,8 @@ def fit_preference_model(
     Raises
     ------
     ValueError
-        For an empty set, `truth` that does not fit `held_out`, or checkpoints of another fit.
+        For an empty set, `truth` that does not fit `held_out`, a model with nothing to fit, or checkpoints of another
+        fit or of another step than another process finds.
     FloatingPointError
         If the loss or a gradient is not finite.
     """
@@ -85,12 +88,11 @@ def fit_preference_model(
         rng=np.random.default_rng(config.seed),
     )
     state = FitState() if stored is None else stored.resume(worker, optimizer)
+    processes.require_same(state.step, "checkpoints of steps")
     for _ in range(state.step):
         next(batches)
-    was_training = worker.training
-    worker.train()
     device = data.outcome.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with in_mode(worker, training=True), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         while not state.finished:
             state.step += 1
             # Each step seeds its own dropout: a resumed fit needs no generator's state.
@@ -108,7 +110,6 @@ def fit_preference_model(
             if store is not None and (state.finished or state.step % checkpoint_every == 0):
                 store.write(state, worker, optimizer, processes)
     processes.wait()
-    worker.train(was_training)
     if state.best_weights is not None:
         worker.load_state_dict(state.best_weights)
     if worker is not model:
@@ -141,6 +142,8 @@ def _check(
         raise ValueError("truth and evaluate_every are about held-out comparisons; pass held_out")
     if held_out is not None and truth is not None and np.shape(truth) != (len(held_out),):
         raise ValueError(f"expected truth of shape {(len(held_out),)}, got {np.shape(truth)}")
+    if truth is not None and np.any((np.asarray(truth) < 0.0) | (np.asarray(truth) > 1.0)):
+        raise ValueError("expected truth in [0, 1], the probability that the first wins, or NaN where it is not known")
     if checkpoint_every < 1:
         raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
 
@@ -163,7 +166,7 @@ def _log_loss(model: Any, data: PreparedComparisons, config: FitConfig) -> float
 def _accuracy(model: Any, data: PreparedComparisons, preference: Tensor) -> float | None:
     """Share of decided rows whose winner the logit names (a logit of 0 names nobody); None if none is decided."""
     preference = preference.to(data.outcome)
-    decided = preference != 0.5
+    decided = (preference != 0.5) & ~preference.isnan()
     if not decided.any():
         return None
     right = data.logits(model)[decided].sign() == (preference[decided] - 0.5).sign()

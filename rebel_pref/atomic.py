@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
-__all__ = ["new_file", "new_folder", "numbered", "write_text"]
+__all__ = ["new_file", "new_folder", "new_numbered", "numbered", "write_text"]
 
 
 @contextmanager
@@ -28,18 +28,37 @@ def new_file(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """An empty folder that becomes `path` when the block ends well, in the place of one that is there.
 
-    A kill leaves at most a folder whose name begins with a dot, which the next call for this path takes away.
+    A kill leaves at most folders whose names begin with a dot, which the next call for this path takes away; one at the
+    moment of the exchange leaves the old folder as ``.NAME.old``, which the next call puts back.
     """
+    old = path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+    shutil.rmtree(old, ignore_errors=True)
     for left_by_a_kill in path.parent.glob(f".{escape(path.name)}.part*"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
     staging = path.with_name(f".{path.name}.part{os.getpid()}")
     staging.mkdir(parents=True)
     try:
         yield staging
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
         os.replace(staging, path)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+@contextmanager
+def new_numbered(path: Path, *, keep: int) -> Iterator[Path]:
+    """As :func:`new_folder`, for a `path` called NAME-NUMBER; all but the latest `keep` go when it is there."""
+    name = path.name.rpartition("-")[0]
+    for left_by_a_kill in path.parent.glob(f".{escape(name)}-*"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    with new_folder(path) as staging:
+        yield staging
+    for before in list(numbered(path.parent, name).values())[:-keep]:
+        shutil.rmtree(before)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,12 +1,19 @@
 """Files and folders are there whole, or as they were before."""
 
+import os
+
 import pytest
 
-from rebel_pref.atomic import new_file, new_folder, numbered, write_text
+from rebel_pref.atomic import new_file, new_folder, new_numbered, numbered, write_text
 
 
 def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
+
+
+def empty(path, **options):
+    with new_numbered(path, **options) if options else new_folder(path):
+        pass
 
 
 def write_half(opened, name=""):
@@ -40,6 +47,34 @@ def test_a_folder_is_replaced_when_it_is_whole(tmp_path):
     with new_folder(path) as staging:
         (staging / "b").write_text("two")
     assert names(path) == ["b"]
+
+
+def test_a_kill_at_the_exchange_loses_nothing(tmp_path, monkeypatch):
+    """The old folder has moved aside, and the new one is not in its place yet."""
+    path = tmp_path / "run"
+    with new_folder(path) as staging:
+        (staging / "a").write_text("one")
+
+    def killed(source, target):
+        replace(source, target)
+        raise KeyboardInterrupt
+
+    replace = os.replace
+    with monkeypatch.context() as patched:
+        patched.setattr("rebel_pref.atomic.os.replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            empty(path)
+    assert not path.exists()
+    with pytest.raises(KeyError):
+        write_half(new_folder(path), "b")
+    assert names(path) == ["a"] and names(tmp_path) == ["run"]
+
+
+def test_numbered_folders_keep_the_latest(tmp_path):
+    for number in (9, 10, 11):
+        (tmp_path / f".step-{number - 1:04d}.part7").mkdir()
+        empty(tmp_path / f"step-{number:04d}", keep=2)
+    assert names(tmp_path) == ["step-0010", "step-0011"]
 
 
 def test_numbered_entries_in_order(tmp_path):

@@ -6,7 +6,6 @@ A checkpoint is written to a temporary folder and renamed, so one that exists is
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from rebel_pref.atomic import new_folder, numbered, write_text
+from rebel_pref.atomic import new_numbered, numbered, write_text
 from rebel_pref.preferences import FloatArray
 from rebel_pref.selfplay.pool import PromptPool
 
@@ -55,13 +54,9 @@ class Checkpoint:
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
     """Write ``folder/round-NNNNNN`` atomically and delete all but the latest `keep`."""
-    for left_by_a_kill in folder.glob(".round-*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     final = folder / f"round-{checkpoint.progress['rounds_done']:06d}"
-    with new_folder(final) as staging:
+    with new_numbered(final, keep=keep) as staging:
         _write_into(staging, checkpoint)
-    for old in list(numbered(folder, "round").values())[:-keep]:
-        shutil.rmtree(old)
     return final
 
 

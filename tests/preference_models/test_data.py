@@ -217,9 +217,31 @@ def test_what_tables_do_to_rows(tmp_path, caplog):
     named = [{**ASK[0], "name": None, "id": 7}]
     row = {"prompt": [SYSTEM, *named], "chosen": [*ASK, *said("a")], "rejected": [{**ASK[0], "id": 8}, *said("b")]}
     assert pm.load_comparisons([row]).prompts == (conversation([SYSTEM, *ASK]),)
+    nothing = float("nan")
+    row = {"prompt": "p", "first": "a", "second": "b", "outcome": 1.0, "group": nothing}
+    assert pm.load_comparisons([row]).group is None
     assert not caplog.records
     pm.load_comparisons([{"question": "p", "first": "a", "second": "b", "outcome": 1}])
     assert "1 rows have no prompt" in caplog.text
+
+
+def test_a_cell_may_be_long(tmp_path):
+    long, limit = "x" * 200_000, csv.field_size_limit()
+    (tmp_path / "a.csv").write_text(f"prompt,first,second,winner\np,{long},b,first\n")
+    assert pm.load_comparisons(tmp_path / "a.csv").first == (long,)
+    assert csv.field_size_limit() == limit
+
+
+def test_half_characters_and_endless_nesting_are_named_with_their_line(tmp_path):
+    """Neither comes to a tokenizer or a stack."""
+    deep = '[{"role": ' + "[" * 100_000
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "first": "a\\ud800", "second": "b", "outcome": 1}\n')
+    with pytest.raises(ValueError, match=r"a\.jsonl:1: first response: expected text, got half a character .* at 1"):
+        pm.load_comparisons(tmp_path / "a.jsonl")
+    (tmp_path / "b.jsonl").write_text(deep + "\n")
+    with pytest.raises(ValueError, match=r"b\.jsonl:1: expected JSON"):
+        pm.load_comparisons(tmp_path / "b.jsonl")
+    assert pm.load_comparisons([{"prompt": deep, "first": "a", "second": "b", "outcome": 1}]).prompts == (deep,)
 
 
 def test_a_prompt_that_its_chats_do_not_have(tmp_path):

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from model_zoo import causal, hybrid
+from transformers import BertConfig, MPNetConfig, RobertaConfig
 
-from preference_models import packing, responses
+import preference_models as pm
+from preference_models import markers, packing, responses, text
 from preference_models.heads import ResponseEmbeddings
 from preference_models.responses import TokenizedResponses
 
@@ -85,3 +87,37 @@ def test_a_prompt_that_fills_its_packs_is_not_shared(monkeypatch):
 def test_a_text_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"text of 98 tokens does not fit the model's 96: prompt 'q'"):
         TokenizedResponses(causal(), [("p", "short"), ("q", "x" * 95)])
+
+
+@pytest.mark.parametrize("make", [BertConfig, RobertaConfig, MPNetConfig])
+def test_a_text_of_every_position_fits_and_one_more_token_does_not(make):
+    """RoBERTa and its kin count from the position behind padding's, which leaves fewer than they have."""
+    tokenizer = pm.character_tokenizer()
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = make(vocab_size=len(tokenizer), max_position_embeddings=34, **size)
+    model = pm.BradleyTerryModel(pm.BradleyTerryConfig(backbone_config=config), tokenizer)
+    longest = responses.max_length(model)
+    assert longest == 34 if make is BertConfig else longest < 34
+    model.embed(["prompt"], [["x" * (longest - 8)]])
+    with pytest.raises(ValueError, match=f"{longest + 1} tokens does not fit the model's {longest}"):
+        model.embed(["prompt"], [["x" * (longest - 7)]])
+
+
+def test_only_a_gate_reads_prompts_alone():
+    """Without one there is nothing to put together."""
+    for model, count in ((hybrid(), 2), (hybrid(num_discs=0), 1)):
+        sizes = sizes_of_passes(model.eval())
+        model.embed(["p"], [["a", "b"]])
+        assert len(sizes) == count
+
+
+def test_many_texts_are_tokenized_in_parts(monkeypatch):
+    """As they would be at once, in their order."""
+    tokenizer, texts = pm.character_tokenizer(), [chr(97 + n % 26) * (n % 5) for n in range(23)]
+    whole = text.response_ids(tokenizer, texts)
+    monkeypatch.setattr(markers, "AT_ONCE", 4)
+    parts = text.response_ids(tokenizer, iter(texts))
+    assert torch.equal(parts.ids, whole.ids) and torch.equal(parts.start, whole.start) and len(parts) == 23
+    assert parts[-1] == whole[22] and [*parts] == whole.lists(torch.arange(23))
+    with pytest.raises(ValueError, match="at least one text, got none"):
+        text.response_ids(tokenizer, [])

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 import preference_models as pm
 from preference_models import losses
 from preference_models.batching import TokenizedComparisons, prompt_batches
-from preference_models.text import TokenLists, join
+from preference_models.token_lists import TokenLists, join
 from rebel_pref.games.text import rock_paper_scissors_text
 from rebel_pref.preferences import FunctionOracle
 
@@ -197,6 +197,18 @@ def test_bad_data_is_named():
         pm.fit_preference_model(model, data, truth=np.ones(5))
     with pytest.raises(ValueError, match=r"truth of shape \(5,\), got \(4,\)"):
         pm.fit_preference_model(model, data, data, truth=np.ones(4))
+    with pytest.raises(ValueError, match=r"truth in \[0, 1\]"):
+        pm.fit_preference_model(model, data, data, truth=np.full(5, 2.0))
+
+
+def test_an_unknown_truth_counts_for_nothing():
+    model, data = small("hybrid"), votes(6)
+    known = np.array([1.0, 0.0, 0.5, np.nan, np.nan, np.nan])
+    config = replace(QUICK, steps=2)
+    report = pm.fit_preference_model(model, data, data, config, truth=known)
+    logits = pm.evaluation.comparison_logits(model, data)
+    assert report.truth_accuracy == pytest.approx(((logits[0] > 0) + (logits[1] < 0)) / 2)
+    assert pm.fit_preference_model(model, data, data, config, truth=np.full(6, np.nan)).truth_accuracy is None
 
 
 def test_a_fit_that_blows_up_says_where_and_what_to_do():
@@ -205,6 +217,32 @@ def test_a_fit_that_blows_up_says_where_and_what_to_do():
         model.score.weight.fill_(math.inf)
     with pytest.raises(FloatingPointError, match="at step 1: lower learning_rate"):
         pm.fit_preference_model(model, votes(20), config=replace(QUICK, steps=3))
+
+
+def test_a_fit_that_fails_leaves_every_part_in_its_mode():
+    """Whatever ends it: the modes are as they were."""
+    model = small("hybrid").eval()
+    model.backbone.train()
+    with pytest.raises(KeyboardInterrupt):
+        pm.fit_preference_model(model, votes(20), config=replace(QUICK, steps=3), progress=interrupt)
+    pm.fit_preference_model(model, votes(20), config=replace(QUICK, steps=3))
+    assert not model.training and not model.score.training
+    assert all(module.training for module in model.backbone.modules())
+
+
+def interrupt(step, loss):
+    raise KeyboardInterrupt
+
+
+def test_models_with_nothing_to_fit_are_named():
+    model = small("hybrid")
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="nothing to fit: every parameter is frozen"):
+        pm.fit_preference_model(model, votes(20), config=QUICK)
+    model = MODELS["majority, soft"]()
+    model.config.vote = "hard"
+    with pytest.raises(ValueError, match=r"logits without gradients.*soft votes"):
+        pm.fit_preference_model(model, votes(20), config=QUICK)
 
 
 def weights(model):
@@ -396,6 +434,7 @@ def test_two_processes_fit_what_one_does(tmp_path):
     first, second = (load_file(tmp_path / f"rank-{rank}.safetensors") for rank in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert torch.equal(first["resumed"], first["sharded"])
+    assert "refused" in first and "refused" in second
     from two_processes import PACKED, fit
 
     alone, packed = fit(), fit(config=replace(PACKED, micro_batch_size=None))

@@ -72,6 +72,12 @@ if __name__ == "__main__":
         shutil.copytree(out / "killed", out / "resumed")
     accelerator.wait_for_everyone()
     fitted["resumed"] = fit(accelerator, shard=True, checkpoints=out / "resumed", checkpoint_every=6)
+    own = out / "resumed" if accelerator.is_main_process else out / "nowhere"
+    try:
+        fit(accelerator, checkpoints=own)
+    except ValueError as error:
+        assert "same checkpoints of steps, got 12, 0" in str(error)  # noqa: PT017 - no pytest in this process
+        fitted["refused"] = torch.ones(1)
     save_file(fitted, out / f"rank-{accelerator.process_index}.safetensors")
     accelerator.wait_for_everyone()
     gc.collect()  # What holds the process group must go before it does.
