@@ -5,7 +5,8 @@ Serving and fitting read texts in this one way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +16,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from preference_models.packing import MAX_TOKENS as PACK_TOKENS
 from preference_models.packing import can_share_prompt, check_shareable, pack
 from preference_models.text import check_length, pad_id, prompt_ids, response_ids
-from preference_models.token_lists import TextBatch, join
+from preference_models.token_lists import TextBatch, TokenLists, join
 
-__all__ = ["MAX_TOKENS", "PreferenceModel", "TokenizedResponses", "max_length", "model_device", "require_tokenizer"]
+__all__ = [
+    "MAX_TOKENS",
+    "PreferenceModel",
+    "TokenIds",
+    "TokenizedResponses",
+    "max_length",
+    "model_device",
+    "require_tokenizer",
+]
 
 MAX_TOKENS = 65536
 """Of a forward pass without gradients, padding included."""
@@ -37,6 +46,9 @@ class PreferenceModel(Protocol):
         ...
 
 
+TokenIds = Callable[[Sequence[str], Sequence[tuple[str, str]]], tuple[TokenLists, TokenLists]]
+
+
 class TokenizedResponses:
     """T responses to B distinct prompts, on the model's device.
 
@@ -46,6 +58,7 @@ class TokenizedResponses:
     texts : T of prompt and response.
     share_prompt : whether the responses to a prompt in a pass share one reading of it (:mod:`packing`; equal up to
         rounding). None where the backbone allows it and it saves a fifth of the tokens.
+    ids : token ids of the distinct prompts and of the texts behind them, where the model's own way is not wanted.
 
     Attributes
     ----------
@@ -59,13 +72,18 @@ class TokenizedResponses:
     """
 
     def __init__(
-        self, model: PreferenceModel, texts: Sequence[tuple[str, str]], *, share_prompt: bool | None = None
+        self,
+        model: PreferenceModel,
+        texts: Sequence[tuple[str, str]],
+        *,
+        share_prompt: bool | None = None,
+        ids: TokenIds | None = None,
     ) -> None:
-        tokenizer, device, chat = require_tokenizer(model), model_device(model), model.config.chat
+        device = model_device(model)
         prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(prompt for prompt, _ in texts))}
-        self.pad = pad_id(tokenizer)
-        self.heads = prompt_ids(tokenizer, prompts, chat=chat).to(device)
-        self.tails = response_ids(tokenizer, (text for _, text in texts), chat=chat).to(device)
+        self.pad = 0 if model.tokenizer is None else pad_id(model.tokenizer)
+        read = partial(_own_ids, model) if ids is None else ids
+        self.heads, self.tails = (lists.to(device) for lists in read(list(prompts), texts))
         self.prompt_of = torch.tensor([prompts[prompt] for prompt, _ in texts], device=device)
         self.lengths = self.heads.lengths[self.prompt_of] + self.tails.lengths
         longest = int(self.lengths.argmax())
@@ -148,6 +166,13 @@ class TokenizedResponses:
         packs = (behind / (PACK_TOKENS - heads).clamp(min=1)).ceil()
         packs = torch.minimum(packs, torch.bincount(self.prompt_of, minlength=len(heads)))
         return float((packs * heads).sum()) + responses < 0.8 * (alone + repeated + responses)
+
+
+def _own_ids(
+    model: PreferenceModel, prompts: Sequence[str], texts: Sequence[tuple[str, str]]
+) -> tuple[TokenLists, TokenLists]:
+    tokenizer, chat = require_tokenizer(model), model.config.chat
+    return prompt_ids(tokenizer, prompts, chat=chat), response_ids(tokenizer, (text for _, text in texts), chat=chat)
 
 
 def require_tokenizer(model: PreferenceModel) -> PreTrainedTokenizerFast:

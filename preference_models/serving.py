@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from preference_models.heads import E, pair_logits, preference_logits
-from preference_models.responses import PreferenceModel, TokenizedResponses, model_device
+from preference_models.responses import PreferenceModel, TokenIds, TokenizedResponses, model_device
 from rebel_pref.preferences import FloatArray, check_texts
 
 __all__ = [
@@ -36,6 +36,7 @@ def embed_texts(
     *,
     batch_size: int = 256,
     share_prompt: bool | None = None,
+    ids: TokenIds | None = None,
 ) -> Any:
     """Embed every response once, without gradients and in evaluation mode.
 
@@ -45,7 +46,7 @@ def embed_texts(
     ----------
     prompts : B strings.
     responses : B lists of K strings each.
-    share_prompt : see :class:`TokenizedResponses`.
+    share_prompt, ids : see :class:`TokenizedResponses`.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def embed_texts(
     check_texts(prompts, responses)
     keys = [(prompt, text) for prompt, texts in zip(prompts, responses, strict=True) for text in texts]
     place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
-    texts = TokenizedResponses(model, list(place), share_prompt=share_prompt)
+    texts = TokenizedResponses(model, list(place), share_prompt=share_prompt, ids=ids)
     with evaluating(model):
         flat = texts.encode_all(model, batch_size=batch_size)
     rows = torch.tensor([place[key] for key in keys], device=model_device(model))

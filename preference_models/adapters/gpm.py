@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
-from einops import rearrange
 from torch import Tensor
 from transformers import AutoModel, PreTrainedTokenizerBase
 
@@ -35,10 +34,8 @@ from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.heads import ResponseEmbeddings
 from preference_models.markers import beginning
 from preference_models.messages import messages_of
-from preference_models.responses import max_length
-from preference_models.text import check_length
-from preference_models.token_lists import TextBatch, padded
-from rebel_pref.preferences import FloatArray, check_texts
+from preference_models.token_lists import TokenLists
+from rebel_pref.preferences import FloatArray
 
 __all__ = ["GeneralPreferenceOracle", "load_gpm"]
 
@@ -69,27 +66,13 @@ class GeneralPreferenceOracle:
         self._chat = ChatTemplate(tokenizer)
         # The published code tokenizes a chat like any text, which puts a beginning before the template's own.
         self._begin = beginning(tokenizer)
-        self.token_ids([("prompt", "response")])
+        self.token_ids(["prompt"], [("prompt", "response")])
 
     def embed(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> ResponseEmbeddings:
         """Embed B prompts with K responses each, [B, K]; equal texts once."""
-        check_texts(prompts, responses)
-        keys = [(prompt, text) for prompt, texts in zip(prompts, responses, strict=True) for text in texts]
-        order = sorted(dict.fromkeys(keys), key=lambda key: (len(key[0]) + len(key[1]), key))
-        parts: list[ResponseEmbeddings] = []
-        with serving.evaluating(self.model):
-            for at in range(0, len(order), self.batch_size):
-                chunk = order[at : at + self.batch_size]
-                asked = list(dict.fromkeys(prompt for prompt, _ in chunk))
-                prompt_of = torch.tensor([asked.index(prompt) for prompt, _ in chunk], device=self.model.device)
-                responses_read = self._batch(self.token_ids(chunk))
-                prompts_read = self._batch(self.token_ids([(prompt, None) for prompt in asked]))
-                embeddings = self.model.encode(responses_read, prompts_read, prompt_of)
-                assert isinstance(embeddings, ResponseEmbeddings)
-                parts.append(embeddings)
-        place = {key: row for row, key in enumerate(order)}
-        rows = torch.tensor([place[key] for key in keys], device=self.model.device)
-        return parts[0].concatenate(parts[1:]).select(rearrange(rows, "(b k) -> b k", b=len(prompts)))
+        found = serving.embed_texts(self.model, prompts, responses, batch_size=self.batch_size, ids=self.token_ids)
+        assert isinstance(found, ResponseEmbeddings)
+        return found
 
     def prefer(
         self,
@@ -104,35 +87,24 @@ class GeneralPreferenceOracle:
         theirs = None if opponents is None else self.embed(prompts, opponents)
         return serving.prefer_embedded(self.embed(prompts, responses), theirs)
 
-    def token_ids(self, texts: Sequence[tuple[str, str | None]]) -> list[list[int]]:
-        """What is read of prompts with responses: the chat and the end, or the prompt alone. The last is looked at."""
-        written = [self._write(*text) for text in texts]
-        result = []
-        for (prompt, response), ids in zip(texts, self._chat.ids(written), strict=True):
-            row = [*self._begin, *ids]
-            if response is not None:
-                row[len(row) - bool(self._chat.after) :] = [self.tokenizer.eos_token_id]
-            check_length(prompt, len(row), max_length(self.model))
-            result.append(row)
-        return result
+    def token_ids(self, prompts: Sequence[str], texts: Sequence[tuple[str, str]]) -> tuple[TokenLists, TokenLists]:
+        """Of prompts, their own messages; of texts, what is behind these: the answer's message, and the end."""
+        alone = dict(zip(prompts, self._ids(map(messages_of, prompts)), strict=True))
+        chats = ([*messages_of(prompt), {"role": "assistant", "content": response}] for prompt, response in texts)
+        tails = []
+        for (prompt, _), ids in zip(texts, self._ids(chats), strict=True):
+            head = alone[prompt]
+            if ids[: len(head)] != head:
+                raise ValueError(
+                    "the tokenizer's chat template writes a prompt alone in another way than before an answer: there "
+                    "is no token in common for the gate to look at"
+                )
+            ids[len(ids) - bool(self._chat.after) :] = [self.tokenizer.eos_token_id]
+            tails.append(ids[len(head) :])
+        return TokenLists.of(alone.values()), TokenLists.of(tails)
 
-    def _write(self, prompt: str, response: str | None) -> str:
-        asked = messages_of(prompt)
-        alone = self._chat.write(asked)
-        if response is None:
-            return alone
-        whole = self._chat.write([*asked, {"role": "assistant", "content": response}])
-        if not whole.startswith(alone):
-            raise ValueError(
-                "the tokenizer's chat template writes a prompt alone in another way than before an answer: there is no "
-                "token in common for the gate to look at"
-            )
-        return whole
-
-    def _batch(self, ids: Sequence[Sequence[int]]) -> TextBatch:
-        batch = padded(ids)
-        last = torch.zeros_like(batch.pool_mask).scatter_(1, batch.attention_mask.sum(1, keepdim=True) - 1, 1)
-        return TextBatch(batch.input_ids, batch.attention_mask, last).to(self.model.device)
+    def _ids(self, chats: Iterable[list[dict[str, str]]]) -> Iterator[list[int]]:
+        return ([*self._begin, *ids] for ids in self._chat.ids(map(self._chat.write, chats)))
 
 
 def load_gpm(
