@@ -74,7 +74,8 @@ def choose_discs(
 
     "As good": its validation log-loss is above the best one's by at most `standard_errors` standard errors of that
     difference, over clusters (groups, prompts, or pairs: :func:`evaluate`). Fewer discs are simpler, and so is more
-    shrinkage. No discs at all, Bradley-Terry, is a candidate; where discs do not pay it is the one that is kept.
+    shrinkage. No discs at all, Bradley-Terry, is a candidate; where discs do not pay it is the one that is kept. All
+    candidates are in memory until one is chosen: of a large backbone, fit one number of discs, or adapters.
 
     Parameters
     ----------
