@@ -1,24 +1,28 @@
 """Prompts and responses in a tokenizer's chat template: the template's own tokens are special, those in a text are not.
 
 A chat is written out by the template and tokenized whole, so that its tokens are those that the model was trained on. A
-text that writes one of the template's tokens is cut inside it first: ``<|im_end|>`` in a message ends nothing. Prompt
-and answer part where an answer begins; the tokens of a prompt do not depend on the answer after them.
+text that writes one of the template's tokens is cut inside it first: ``<|im_end|>`` in a message ends nothing. (Marks
+that are no tokens, such as Llama 2's ``[INST]``, are words like others.) Prompt and answer part where an answer begins;
+the tokens of a prompt do not depend on the answer after them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from preference_models.markers import Markers, encode
+from preference_models.markers import WORD, Markers, encode, opening, ordinary_marks
 from preference_models.messages import messages_of
 
 __all__ = ["ChatTemplate", "answer_ids", "chat_ids", "has_chat_template"]
 
-FIXED_DAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro %}"
+_DAY = {"%d": "26", "%b": "Jul", "%B": "July", "%m": "07", "%Y": "2024", "%y": "24", "%a": "Fri", "%A": "Friday"}
+_REPLACED = " | ".join(["format", *(f"replace('{code}', '{text}')" for code, text in _DAY.items())])
+FIXED_DAY = "{% macro strftime_now(format) %}{{ " + _REPLACED + " }}{% endmacro %}"
 """Before a template that writes the date."""
 
 QUESTION, ANSWER = "QUESTIONGOESHERE", "ANSWERGOESHERE"
@@ -40,7 +44,12 @@ def chat_ids(tokenizer: PreTrainedTokenizerBase, prompts: Iterable[str]) -> Iter
         messages out.
     """
     template = ChatTemplate(tokenizer)
-    return template.ids(template.before_answer(messages_of(prompt)) for prompt in prompts)
+    # As they are before a word: some tokenizers write an end in other tokens.
+    word, count = "", 0
+    if template.between:
+        word, count = WORD, opening(tokenizer, template.between)[1]
+    found = template.ids(template.before_answer(messages_of(prompt)) + word for prompt in prompts)
+    return (ids[: len(ids) - count] for ids in found)
 
 
 def answer_ids(tokenizer: PreTrainedTokenizerBase, responses: Iterable[str]) -> Iterator[list[int]]:
@@ -73,21 +82,50 @@ class ChatTemplate:
         source = tokenizer.get_chat_template()
         # Tokens must not depend on the day.
         self._source = FIXED_DAY + source if "strftime_now" in source else source
-        self._markers = Markers(tokenizer, self._around_messages())
-        self._fine: set[tuple[str, ...]] = set()
+        self._ordinary = ordinary_marks(tokenizer, source)
+        self._markers = Markers(tokenizer)
+        self._own: set[str] = set()
+        self._counts: dict[tuple[tuple[str, ...], bool, bool], int] = {}
+        for roles in (("user",), ("user", "assistant"), ("system", "user", "assistant", "user")):
+            with suppress(ValueError):  # A template may refuse a role.
+                self.check(roles)
 
-    def write(self, messages: Sequence[dict[str, str]], *, opened: bool = False) -> str:
-        """The chat, and, if `opened`, what the template writes where an answer is to begin; errors of :meth:`check`."""
-        self.check(tuple(message["role"] for message in messages))
+    def write(self, messages: Sequence[dict[str, str]], *, opened: bool = False, thought: bool = True) -> str:
+        """The chat, and, if `opened`, what the template writes where an answer is to begin.
+
+        Parameters
+        ----------
+        thought : whether an answer may begin with one. If not, a template that can do without is told to, and one that
+            opens with a thought has it closed.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`check`, and for a message out of which the template itself makes a mark.
+        """
+        roles = tuple(message["role"] for message in messages)
+        allowed = self._count(roles, opened, thought)
         cut = [{"role": message["role"], "content": self._markers.cut(message["content"])} for message in messages]
-        return self._render(cut, opened=opened)
+        text = self._render(cut, opened, thought)
+        if self._markers.count(text) > allowed:
+            raise ValueError(
+                f"the tokenizer's chat template makes a mark of its own out of a message of {', '.join(roles)}: "
+                f"{messages[-1]['content'][:60]!r}"
+            )
+        return text if thought or not text.rstrip().endswith("<think>") else f"{text.rstrip()}\n</think>\n\n"
 
     def check(self, roles: tuple[str, ...]) -> None:
         """Refuse a template that does not take messages of these roles, or does not write each once, in their order."""
-        if roles in self._fine:
-            return
+        self._count(roles, opened=roles[-1] != "assistant", thought=True)
+
+    def _count(self, roles: tuple[str, ...], opened: bool, thought: bool) -> int:
+        """How many marks the template writes around messages of these roles."""
+        asked = roles, opened, thought
+        if asked in self._counts:
+            return self._counts[asked]
         marks = [f"MESSAGE{number}GOESHERE" for number in range(len(roles))]
-        rest = self._render([{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)])
+        messages = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+        rest = text = self._render(messages, opened, thought)
         for mark in marks:
             _, found, rest = rest.partition(mark)
             if not found or mark in rest:
@@ -95,7 +133,11 @@ class ChatTemplate:
                     f"the tokenizer's chat template does not write messages of {', '.join(roles)} once each, in their "
                     "order"
                 )
-        self._fine.add(roles)
+        if new := {token for token in self._ordinary if token in text} - self._own:
+            self._own |= new
+            self._markers = Markers(self.tokenizer, self._own)
+        self._counts[asked] = self._markers.count(text)
+        return self._counts[asked]
 
     def before_answer(self, messages: Sequence[dict[str, str]]) -> str:
         """A chat up to where the answer to it begins."""
@@ -105,7 +147,8 @@ class ChatTemplate:
             roles = ", ".join(message["role"] for message in messages)
             raise ValueError(
                 f"the tokenizer's chat template writes an answer to messages of {roles} in another way than one to a "
-                f"user's only: expected {end!r} at the end, got {whole[-len(end) :]!r}"
+                f"user's only: expected {end!r} at the end, got {whole[-len(end) :]!r}, behind "
+                f"{messages[-1]['content'][:60]!r}"
             )
         return whole.removesuffix(end)
 
@@ -153,24 +196,14 @@ class ChatTemplate:
         begin = len(whole[:begin].rstrip(" "))
         return whole[:begin], whole[begin:]
 
-    def _around_messages(self) -> str:
-        """What the template writes around messages that are no last answer, for each role it takes."""
-        chats = (("user",), ("user", "assistant", "user"), ("system", "user", "assistant", "user"))
-        written = []
-        for roles in chats:
-            try:
-                written.append(self._render([{"role": role, "content": ANSWER} for role in roles]))
-            except ValueError:  # A template may refuse a role.
-                continue
-        return "\n".join(written)
-
-    def _render(self, messages: list[dict[str, str]], *, opened: bool = False) -> str:
+    def _render(self, messages: list[dict[str, str]], opened: bool, thought: bool) -> str:
+        options = {} if thought else {"enable_thinking": False}
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages, chat_template=self._source, tokenize=False, add_generation_prompt=opened
+                    messages, chat_template=self._source, tokenize=False, add_generation_prompt=opened, **options
                 )
             )
-        except (TemplateError, TypeError, ValueError) as error:
+        except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             roles = ", ".join(message["role"] for message in messages)
             raise ValueError(f"the tokenizer's chat template does not take messages of {roles}: {error}") from error

@@ -101,5 +101,7 @@ def _checked(messages: Any) -> list[dict[str, str]]:
         fine = isinstance(message, Mapping) and all(isinstance(message.get(key), str) for key in ("role", "content"))
         if not fine:
             raise ValueError(f'expected messages {{"role": string, "content": string}}, got {shown(message)}')
+        if not re.fullmatch(r"[\w.-]+", message["role"]):  # A template writes it as it stands.
+            raise ValueError(f"expected a role of one word, got {shown(message['role'])}")
     # Files have more in them: names, identifiers.
     return [{"role": message["role"], "content": message["content"]} for message in messages]

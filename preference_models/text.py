@@ -11,7 +11,7 @@ from tokenizers.pre_tokenizers import Split
 from transformers import PreTrainedTokenizerFast
 
 from preference_models.chat import answer_ids, chat_ids
-from preference_models.markers import encode
+from preference_models.markers import Markers, encode
 from preference_models.messages import plain_text
 from preference_models.token_lists import TextBatch, TokenLists, join
 
@@ -134,7 +134,8 @@ def _ended(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> Iterator
     end: int | None = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
     if end is None:
         raise ValueError("the tokenizer needs an eos_token or a sep_token, which ends a text; set tokenizer.eos_token")
-    return ([*ids, end] for ids in encode(tokenizer, texts, plain=True))
+    cut = map(Markers(tokenizer).cut, texts)
+    return ([*ids, end] for ids in encode(tokenizer, cut, plain=True))
 
 
 def _join_rows(

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from preference_models.base import is_causal
+from preference_models.chat import has_chat_template
 
 __all__ = [
     "CheckpointFolder",
@@ -172,7 +173,7 @@ def load_tokenizer(folder: CheckpointFolder) -> PreTrainedTokenizerBase:
 def load_chat_tokenizer(folder: CheckpointFolder) -> PreTrainedTokenizerBase:
     """The tokenizer beside the weights, with the chat template that the model was trained on."""
     tokenizer = load_tokenizer(folder)
-    if not isinstance(tokenizer.chat_template, str):
+    if not has_chat_template(tokenizer):
         raise ValueError(
             f"the tokenizer of {folder.path} has no chat template, in which the model reads its texts: put the one "
             "it was trained with beside the weights (chat_template.jinja)"

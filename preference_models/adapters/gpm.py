@@ -124,7 +124,8 @@ def load_gpm(
     ----------
     value_head, prompt_head : names of the two tensors. Without a prompt head every gate is 1.
     gate : "softmax", ``lambda = softmax(W h)``, as the published example computes it, or "scaled",
-        ``lambda = k softmax(W h / sqrt(d))`` with d the hidden size, as the published training code means to.
+        ``lambda = k softmax(W h / sqrt(d))`` with d the hidden size, as in one version of the published training code.
+        (That code does not divide by the norm of v, which the example does: the same signs, other probabilities.)
     temperature : tau. Published scores are not divided by it, the loss is: signs are the same, probabilities are not.
     batch_size : see :class:`GeneralPreferenceOracle`.
     device : where the model goes.

@@ -6,7 +6,8 @@ Layout (``llm-blender/PairRM-hf``): ``config.json`` of type ``deberta-v2`` with 
 
     [CLS] <|source|> prompt [SEP] [CLS] <|candidate1|> first [SEP] [CLS] <|candidate2|> second [SEP]
 
-and with h the hidden states of the three marks, ``f = mean over tasks of g(h_source, h_1) - g(h_source, h_2)``, g a
+(a prompt of several messages as "role: content", one a paragraph; the published conversations have another form) and
+with h the hidden states of the three marks, ``f = mean over tasks of g(h_source, h_1) - g(h_source, h_2)``, g a
 layer, tanh and a layer. f depends on the order, because all is read together. Source: Jiang et al. 2023 (2306.02561).
 """
 
@@ -94,7 +95,7 @@ class PairRM(nn.Module):
         self.hidden, self.output = nn.Linear(2 * width, width), nn.Linear(width, tasks)
         self.max_length, self.batch_size = max_length, batch_size
         self._marks = [str(tokenizer.convert_ids_to_tokens(mark)) for mark in marks]
-        self._markers = Markers(tokenizer, "".join(self._marks))
+        self._markers = Markers(tokenizer, self._marks)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits f, float32 [N], of triples [N, L] of token ids, in one order."""
@@ -184,6 +185,13 @@ def load_pairrm(
             f"the marks of {folder.path / 'config.json'} are the tokens {first}, {second} and {third}, of which the "
             f"tokenizer's {len(tokenizer)} must hold three different ones; take the tokenizer of the same checkpoint"
         )
+    for mark in (first, second, third):
+        name = str(tokenizer.convert_ids_to_tokens(mark))
+        if tokenizer.encode(name, add_special_tokens=False) != [mark]:
+            raise ValueError(
+                f"the mark {name!r} of {folder.path / 'config.json'} is not one token of the tokenizer beside it; take "
+                "the tokenizer of the same checkpoint"
+            )
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {folder.path} has no cls_token or no sep_token; expected {LAYOUT}")
     output = layers[head[2]]

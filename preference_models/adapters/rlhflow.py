@@ -36,9 +36,10 @@ def load_rlhflow(
 ) -> LocalJudge:
     """Read a pair-preference model as a judge.
 
-    As published, the question stands in the tokenizer's chat template without a beginning-of-sequence token. Three
+    As published, the question stands in the tokenizer's chat template without a beginning-of-sequence token. Four
     things differ from the published script: a letter counts with its spelling after a space as well, special tokens
-    written out in a response are not obeyed, and the two orders are averaged on the logits, not on the probabilities.
+    written out in a response are not obeyed, the two orders are averaged on the logits, not on the probabilities, and
+    the answer is opened even where the template opens none unasked (that of the published models does).
 
     Parameters
     ----------
@@ -60,7 +61,7 @@ def load_rlhflow(
     require_causal(folder, LAYOUT)
     tokenizer = load_chat_tokenizer(folder)
     # The name in the template is given another value; a newline after a block is not written out.
-    chat_template = f"{{% set bos_token = '' %}}\n{tokenizer.chat_template}"
+    chat_template = f"{{% set bos_token = '' %}}\n{tokenizer.get_chat_template()}"
     tokenizer.chat_template = chat_template.replace(tokenizer.bos_token, "") if tokenizer.bos_token else chat_template
     model = load_weights(AutoModelForCausalLM, folder, LAYOUT, dtype)
     return LocalJudge(

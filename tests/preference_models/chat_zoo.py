@@ -34,12 +34,21 @@ GEMMA = (
     "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ 'model' if m.role == 'assistant' else m.role }}\n"
     "{{ m.content | trim }}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
+SMOLLM_3 = CHATML.replace("m.content", "m.content.replace('/no_think', '')")
 QWEN_3 = (  # A last answer has a thought, its own or an empty one; earlier ones lose theirs.
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
     "{% set said = m.content.split('</think>')[-1].lstrip('\n') if m.role == 'assistant' else m.content %}"
     "{% if m.role == 'assistant' and loop.last %}{% set thought = m.content.split('</think>')[0].split('<think>')[-1]"
     " if '</think>' in m.content else '' %}<think>\n{{ thought.strip('\n') }}\n</think>\n\n{% endif %}"
-    "{{ said }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{{ said }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+GLM = (  # Earlier answers have an empty thought, the last its own.
+    "{% for m in messages %}<|{{ m.role }}|>\n{% if m.role == 'assistant' %}"
+    "{% set thought = m.content.split('</think>')[0].split('<think>')[-1] if '</think>' in m.content else '' %}"
+    "<think>{{ thought.strip() if loop.last else '' }}</think>\n{{ m.content.split('</think>')[-1].strip() }}"
+    "{% else %}{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<|assistant|>\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think></think>\n{% endif %}{% endif %}"
 )
 DEEPSEEK = (  # An answer is opened with a thought, which is cut off it afterwards.
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '<|User|>' + m.content }}{% else %}"
@@ -56,6 +65,7 @@ TEMPLATES = {
     "gemma": GEMMA,
     "qwen_3": QWEN_3,
     "deepseek": DEEPSEEK,
+    "glm": GLM,
 }
 SPECIAL = ("<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
            "<start_of_turn>", "<end_of_turn>", "<|eos_of_another|>")  # fmt: skip
@@ -80,23 +90,31 @@ def character_chats(template=CHATML):
 
 @cache
 def _trained(kind):
-    """Of the kinds of Llama 2 (two ways to write it down), of DeBERTa, and of Llama 3."""
+    """Of the kinds of Llama 2 (two ways to write it down), of DeBERTa, of Llama 3 and of GPT-2."""
     if kind == "unigram":
         tokenizer = Tokenizer(Unigram())
         tokenizer.normalizer = normalizers.NFKC()
         tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-        trainer = UnigramTrainer(vocab_size=150, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+        # As DeBERTa and T5 have them: special tokens are pieces of the vocabulary, too.
+        trainer = UnigramTrainer(
+            vocab_size=150, special_tokens=["<unk>", *SPECIAL], unk_token="<unk>", show_progress=False
+        )
     else:
-        tokenizer = Tokenizer(BPE(byte_fallback=kind != "bytes", fuse_unk=True))
+        tokenizer = Tokenizer(BPE(byte_fallback=kind in ("prepend", "first"), fuse_unk=True))
         trainer = BpeTrainer(vocab_size=600, show_progress=False, initial_alphabet=[*map(chr, range(33, 127))])
         if kind == "prepend":
             tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         elif kind == "first":
             tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
         else:
-            words = pre_tokenizers.Split(Regex(r"\s*[\r\n]+| ?[^\s\w]+[\r\n]*| ?\w+|\s+"), "isolated")
+            words = r"\s*[\r\n]+| ?[^\s\w]+[\r\n]*| ?\w+|\s+"
+            if kind == "gpt_2":
+                words = r" ?\w+| ?[^\s\w]+|\s+(?!\S)|\s+"
             tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-                [words, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+                [
+                    pre_tokenizers.Split(Regex(words), "isolated"),
+                    pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+                ]
             )
             tokenizer.decoder = decoders.ByteLevel()
             trainer = BpeTrainer(
@@ -106,7 +124,7 @@ def _trained(kind):
     return tokenizer.to_str()
 
 
-KINDS = ("prepend", "first", "unigram", "bytes")
+KINDS = ("prepend", "first", "unigram", "bytes", "gpt_2")
 
 
 def trained_tokenizer(kind, template=None):

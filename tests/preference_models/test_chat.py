@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from chat_zoo import CHATML, KINDS, TEMPLATES, character_chats, trained_tokenizer
+from chat_zoo import CHATML, KINDS, SMOLLM_3, TEMPLATES, character_chats, trained_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from model_zoo import backbone_config, with_gates
@@ -15,6 +15,7 @@ from preference_models.chat import answer_ids, chat_ids, has_chat_template
 from preference_models.judges.orders import Shown
 from preference_models.judges.templates import fill_template
 from preference_models.messages import conversation, messages_of, plain_text
+from preference_models.text import response_ids
 
 TRIMMED = "<bos>{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content | trim }}<|im_end|>{% endfor %}"
 OPEN = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
@@ -90,11 +91,14 @@ ANSWERS = ["an answer", "a <b> [c]", "]", "", " indented", "<think>\nwell\n</thi
 def test_tokens_are_those_of_the_template(kind, template):
     """With any kind of vocabulary, whether it marks where a text begins or not."""
     tokenizer = trained_tokenizer(kind, template)
+    end = [tokenizer.eos_token_id] if template == "glm" else []  # It leaves an answer open.
     for texts in PROMPTS:
         for answer in ANSWERS:
+            if (kind == "gpt_2" and answer[:1] in ("", "<")) or (template == "glm" and answer == ""):
+                continue  # Line feeds are other tokens, or none, where no word comes behind them.
             head, tail = ids_of(tokenizer, said(*texts), answer)
             whole = tokenizer.encode(written(tokenizer, said(*texts), answer), add_special_tokens=False)
-            assert head + tail == whole, tokenizer.convert_ids_to_tokens([*head, *tail])
+            assert head + tail == whole + end, tokenizer.convert_ids_to_tokens([*head, *tail])
 
 
 @pytest.mark.parametrize("kind", ["prepend", "bytes"])
@@ -112,6 +116,10 @@ def test_a_thought_is_written_once():
     for answer in ("yes", "<think>\nwell\n</think>\n\nyes"):
         head, tail = ids_of(tokenizer, said("why?", "<think>\nhm\n</think>\n\nso", "so?"), answer)
         assert [head.count(begin), tail.count(begin), tail.count(end)] == [0, 1, 1]
+    tokenizer = trained_tokenizer("bytes", "glm")
+    begin, end = tokenizer.convert_tokens_to_ids(["<think>", "</think>"])
+    head, tail = ids_of(tokenizer, said("why?", "<think>hm</think>so", "so?"), "<think>well</think>yes")
+    assert [head.count(begin), head.count(end), tail.count(begin), tail.count(end)] == [1, 1, 1, 1]
     tokenizer = trained_tokenizer("bytes", "deepseek")
     assert ids_of(tokenizer, "why?", "<think>\nwell\n</think>yes") == ids_of(tokenizer, "why?", "yes")
 
@@ -133,7 +141,13 @@ def test_no_text_forges_a_mark(data):
     tokenizer = trained_tokenizer(kind, name)
     marks = [*tokenizer.all_special_tokens, *{"mistral": ["[INST]", "[/INST]"]}.get(name, [])]
     marks += ["<|User|>", "<|Assistant|>"] if name == "deepseek" else []
-    pieces = st.one_of(st.sampled_from(marks), st.sampled_from(marks).map(lambda mark: mark[:3]), st.text(max_size=3))
+    wide = {code: code + 0xFEE0 for code in range(33, 127)}
+    pieces = st.one_of(
+        st.sampled_from(marks),
+        st.sampled_from(marks).map(lambda mark: mark[:3]),
+        st.sampled_from(marks).map(lambda mark: mark.translate(wide)),
+        st.text(max_size=3),
+    )
     text = st.lists(pieces, max_size=6).map("".join)
     own = tokenizer.convert_tokens_to_ids(marks)
 
@@ -143,6 +157,9 @@ def test_no_text_forges_a_mark(data):
 
     asked, answered, asked_again, answer = (data.draw(text) for _ in range(4))
     assert count(said(asked, answered, asked_again), answer) == count(said("a", "b", "c"), "d")
+    (plain,) = response_ids(tokenizer, [answer])
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    assert [token for token in plain if token in special] == [tokenizer.eos_token_id]
 
 
 def test_a_mark_in_wide_letters_is_a_mark_to_a_tokenizer_that_narrows_them():
@@ -154,6 +171,28 @@ def test_a_mark_in_wide_letters_is_a_mark_to_a_tokenizer_that_narrows_them():
     mark = tokenizer.convert_tokens_to_ids("[END]")
     assert mark in tokenizer.encode(wide, add_special_tokens=False)
     assert ids_of(tokenizer, "why?", wide)[1].count(mark) == 1
+
+
+def test_a_template_that_makes_a_mark_out_of_a_message_is_refused():
+    """What it takes out may have stood inside one."""
+    tokenizer = character_chats(SMOLLM_3)
+    assert ids_of(tokenizer, "well /no_think", "yes")
+    with pytest.raises(ValueError, match=r"makes a mark of its own out of a message of user, assistant"):
+        ids_of(tokenizer, "well<|im/no_think_end|>", "yes")
+    with pytest.raises(ValueError, match="expected a role of one word, got"):
+        conversation([{"role": "user<|im_end|>", "content": "hi"}])
+
+
+def test_a_template_may_break_in_any_way():
+    tokenizer = character_chats("{{ 1 / 0 }}")
+    with pytest.raises(ValueError, match="does not take messages of user, assistant: division by zero"):
+        ids_of(tokenizer, "p", "y")
+
+
+def test_half_a_character_is_named():
+    for chat in (False, True):
+        with pytest.raises(ValueError, match="expected text, got half a character in"):
+            response_ids(character_chats(), ["fine", "half \ud83d"], chat=chat)
 
 
 def test_tokens_of_other_uses_are_left_to_texts():
@@ -195,7 +234,7 @@ def test_batches_pool_the_answer_and_its_end():
     [
         (None, "p", "no chat template"),
         (STRICT, conversation([{"role": "system", "content": "s"}]), "does not take messages of system.*no system"),
-        (FIRST_ONLY, said("a", "b", "c"), "does not write messages of user, assistant, user"),
+        (FIRST_ONLY, said("a", "b", "c"), "does not write messages of user, assistant once each"),
     ],
 )
 def test_templates_that_will_not_do(template, prompt, message):
@@ -239,10 +278,12 @@ def test_backbones_with_a_template_start_in_it(tmp_path):
 
 
 def test_templates_by_name_and_with_a_date():
-    """The default of several counts, and no token depends on the day."""
+    """The default of several counts, and no token depends on the day, in whatever form it is written."""
     tokenizer = character_chats({"default": "{{ strftime_now('%d %b %Y') }}" + CHATML, "other": OPEN})
     assert has_chat_template(tokenizer) and not has_chat_template(character_chats({"other": OPEN}))
     assert "".join(tokenizer.convert_ids_to_tokens(ids_of(tokenizer, "p", "a")[0])).startswith("26 Jul 2024")
+    tokenizer = character_chats("{{ strftime_now('%Y-%m-%d') }}" + CHATML)
+    assert "".join(tokenizer.convert_ids_to_tokens(ids_of(tokenizer, "p", "a")[0])).startswith("2024-07-26")
 
 
 def test_half_precision_is_read_in_full_and_not_fitted_in_half(tmp_path):
