@@ -51,6 +51,10 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
 
 def _csv(path: Path, stream: Any) -> Iterator[tuple[str, Any]]:
     reader = csv.DictReader(stream, strict=True)
+    header = list(reader.fieldnames or ())
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}:1: two columns are called {twice!r}; which of them counts?")
     while True:
         limit = csv.field_size_limit(LONGEST_CELL)
         try:

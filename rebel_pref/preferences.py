@@ -95,6 +95,8 @@ def check_texts(
     for name, lists in (("responses", responses), ("opponents", opponents)):
         if lists is None:
             continue
+        if isinstance(lists, str) or any(isinstance(texts, str) for texts in lists):
+            raise ValueError(f"expected one list of {name} a prompt, got a string in the place of a list")
         widths = {len(texts) for texts in lists}
         if len(prompts) != len(lists) or len(widths) != 1 or 0 in widths:
             raise ValueError(

@@ -86,6 +86,12 @@ def test_counts_are_kept_as_comparisons(tmp_path):
         ("m.json", '{"topic": 1}', r"m.json, line 1: expected the keys winner and loser, or .*; got topic"),
         ("m.jsonl", '{"winner": "a", "loser": "b"}\n\n{"winner"', r"m.jsonl, line 3: not JSON"),
         ("m.jsonl", '{"winner": "a", "loser": "b"}\n7\n', r"m.jsonl, line 2: expected a JSON object, got '7'"),
+        (
+            "m.json",
+            '[{"winner": "a", "loser": "b\\ud800"}]',
+            r"record 1: expected text, got half a character in the name",
+        ),
+        ("m.csv", "model_a,model_b,winner,winner\na,b,a,b\n", r"m.csv, line 1: two columns are called 'winner'"),
         ("m.json", '[{"winner": "a", "loser": "a"}]', r"record 1: expected the names of two different items, got 'a'"),
         (
             "m.csv",

@@ -26,7 +26,7 @@ LETTER_LINE = re.compile(
 )
 """A line that is a letter, perhaps decorated or announced: ``**A**``, ``[[B]]``, ``Final verdict: A.``"""
 
-FENCED = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL)
+FENCED = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
 
 
 class UnreadableAnswer(ValueError):
@@ -135,8 +135,9 @@ class LogprobAnswer:
     Attributes
     ----------
     ties : whether C (a tie) is offered; half of its probability goes to either side.
-    top : how many tokens to ask the server for (`top_logprobs`). A letter that is not among them counts with the
-        least log-probability listed, an upper bound on its own: the margin can only be understated.
+    top : how many tokens to ask the server for (`top_logprobs`). A letter that is not among them counts with an upper
+        bound on its own log-probability, the least listed, or what all listed leave (a millionth at least): the margin
+        can only be understated.
     least_mass : least probability that the letters must have together, in [0, 1]; below it the model was about to
         say something else, and the answer is unreadable.
     """
@@ -165,7 +166,7 @@ class LogprobAnswer:
                 (str(entry["token"]), float(entry["logprob"]))
                 for entry in choice["logprobs"]["content"][0]["top_logprobs"]
             ]
-        except (KeyError, IndexError, TypeError, ValueError):
+        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
             raise UnreadableAnswer(
                 "the answer has no logprobs.content[0].top_logprobs; where a server gives none, use LetterAnswer"
             ) from None
@@ -180,7 +181,8 @@ class LogprobAnswer:
         mass = sum(math.exp(value) for value in found.values())
         if not found or mass < self.least_mass:
             raise UnreadableAnswer(f"the letters have probability {mass:.3g}, expected {self.least_mass} or more")
-        least = min(value for _, value in listed)
+        rest = 1.0 - sum(math.exp(value) for _, value in listed)
+        least = min(*(value for _, value in listed), math.log(max(rest, 1e-6)))
         a, b = found.get("A", least), found.get("B", least)
         return letter_logit(a, b, found.get("C", least) if self.ties else None)
 
@@ -201,7 +203,7 @@ def _log_add(x: float, y: float) -> float:
 
 def _content(choice: Mapping[str, Any]) -> str:
     """The text of a finished answer, without what a reasoning model thought before it."""
-    if choice.get("finish_reason") in {"length", "content_filter"}:
+    if choice.get("finish_reason") in ("length", "content_filter"):
         raise UnreadableAnswer(f"the answer did not finish ({choice['finish_reason']}); raise max_tokens")
     message = choice.get("message")
     content = message.get("content") if isinstance(message, Mapping) else None

@@ -112,6 +112,7 @@ class AnswerCache:
 
     def put(self, key: str, value: float, text: str) -> None:
         """Keep an answer: its value, and its text for who looks into it later. The first answer to a key stays."""
+        text = text.encode("utf-8", "backslashreplace").decode("utf-8")  # Servers cut characters in half.
         with self._lock:
             self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?)", (key, value, text))
 

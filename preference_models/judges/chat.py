@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -92,7 +92,8 @@ class ChatJudge:
     Raises
     ------
     ValueError
-        For a template without its fields, a URL that is none, or a key's variable that is not set.
+        For a template without its fields, a URL that is none, a key's variable that is not set, or a budget of money
+        without a bound on an answer.
     JudgeRefused
         From ``prefer``, if the endpoint refuses the key, the model or the URL; answers that came before are cached.
     """
@@ -123,6 +124,12 @@ class ChatJudge:
         self._answer, self._system = answer, system
         sampling = {"temperature": temperature, "seed": seed, **answer.request(), **extra}
         self._sampling = {name: value for name, value in sampling.items() if value is not None}
+        limit = self._sampling.get("max_tokens") or self._sampling.get("max_completion_tokens")
+        if budget.max_cost is not None and budget.price_out > 0.0 and not limit:
+            raise ValueError(
+                "max_cost needs max_tokens or max_completion_tokens in the request (extra), which bound what an answer "
+                "can cost; the request has neither"
+            )
         self._delivery = delivery
         self._purse = Purse(budget)
         self._transport = ChatTransport(base_url, api_key_variable, delivery, self._purse)
@@ -199,19 +206,24 @@ class ChatJudge:
             return
         stop = threading.Event()
         pool = ThreadPoolExecutor(min(self._delivery.concurrency, len(todo)), thread_name_prefix="judge")
+        asked: dict[Future[Reply | Failure], Shown] = {}
         try:
-            asked = {pool.submit(self._ask, view, keys[view], stop): view for view in todo}
+            asked.update((pool.submit(self._ask, view, keys[view], stop), view) for view in todo)
             for future in as_completed(asked):
-                outcome, view = future.result(), asked[future]
-                if isinstance(outcome, Reply):
-                    values[view] = outcome.value
-                else:
-                    missing[outcome.kind] += 1
-                    reasons.setdefault(outcome.kind, outcome.reason)
+                future.result()
         finally:
             # On an error or an interrupt: nothing new is sent, and waits end.
             stop.set()
             pool.shutdown(cancel_futures=True)
+            for future, view in asked.items():
+                if future.cancelled() or future.exception() is not None:
+                    continue
+                outcome = future.result()
+                if isinstance(outcome, Reply):
+                    values[view] = outcome.value
+                elif outcome.kind != "stopped":
+                    missing[outcome.kind] += 1
+                    reasons.setdefault(outcome.kind, outcome.reason)
 
     def _ask(self, view: Shown, key: str, stop: threading.Event) -> Reply | Failure:
         """One question; its answer is on disk before anything else happens to it."""

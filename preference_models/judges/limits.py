@@ -50,25 +50,38 @@ class Purse:
         self.budget = budget
         self.requests = 0
         self.cost = 0.0
-        self._reserved = 0.0
-        self._lock = threading.Lock()
+        self._reserved: list[float] = []
+        self._paid = threading.Condition()
 
-    def take(self, most: float) -> bool:
-        """Set aside one request that costs at most `most`; False where the budget has no room for it."""
-        with self._lock:
-            if self.budget.max_requests is not None and self.requests >= self.budget.max_requests:
-                return False
-            if self.budget.max_cost is not None and self.cost + self._reserved + most > self.budget.max_cost:
-                return False
-            self.requests += 1
-            self._reserved += most
-            return True
+    def take(self, most: float, check: Callable[[], None] = lambda: None) -> bool:
+        """Set aside one request that costs at most `most`; False where the budget has no room for it.
+
+        Where there would be room if requests under way cost less than was set aside for them, wait for these.
+
+        Parameters
+        ----------
+        check : called now and then while waiting; may raise to give up.
+        """
+        requests, cost = self.budget.max_requests, self.budget.max_cost
+        with self._paid:
+            while True:
+                if requests is not None and self.requests >= requests:
+                    return False
+                if cost is None or self.cost + sum(self._reserved) + most <= cost:
+                    self.requests += 1
+                    self._reserved.append(most)
+                    return True
+                if self.cost + most > cost or not self._reserved:
+                    return False
+                self._paid.wait(0.1)
+                check()
 
     def pay(self, most: float, actual: float) -> None:
         """The request that `most` was set aside for has cost `actual`."""
-        with self._lock:
-            self._reserved -= most
+        with self._paid:
+            self._reserved.remove(most)
             self.cost += actual
+            self._paid.notify_all()
 
 
 class Pace:

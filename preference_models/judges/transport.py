@@ -42,7 +42,8 @@ class Delivery:
     concurrency : most requests under way at a time.
     requests_per_minute : most requests started a minute, evenly spaced; None for no limit.
     timeout : seconds to wait for a connection, and for the answer to begin or go on.
-    attempts : most requests for one question while the server or the network fails.
+    attempts : most requests for one question while the server or the network fails. Where "too many requests" (429)
+        comes from a server that has answered others meanwhile, the count begins anew.
     answer_attempts : most answers to one question that hold no verdict.
     first_wait, longest_wait : seconds. Before retry n the wait is uniform on [0, min(longest_wait, first_wait 2^(n-1))]
         and, where the server names a time (``Retry-After``), no shorter than that, for all questions; a server that
@@ -81,7 +82,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no verdict. `kind` is ``unreadable``, ``failed`` or ``over_budget``."""
+    """Why there is no verdict. `kind` is ``unreadable``, ``failed``, ``over_budget`` or ``stopped``."""
 
     kind: str
     reason: str
@@ -89,6 +90,10 @@ class Failure:
 
 class _Transient(Exception):
     """The server or the network failed."""
+
+
+class _Busy(_Transient):
+    """The server has more to do than it can."""
 
 
 class _Hopeless(Exception):
@@ -114,7 +119,10 @@ class ChatTransport:
     """
 
     def __init__(self, base_url: str, api_key_variable: str | None, delivery: Delivery, purse: Purse) -> None:
-        url = httpx2.URL(base_url)
+        try:
+            url = httpx2.URL(base_url)
+        except (httpx2.InvalidURL, TypeError) as error:
+            raise ValueError(f"base_url must be http(s)://host/path: {error}") from None
         if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment or url.userinfo:
             raise ValueError(
                 f"base_url must be http(s)://host/path without credentials and query, got scheme {url.scheme!r} and "
@@ -128,6 +136,7 @@ class ChatTransport:
         # Waits are not worth a number of anyone else's random stream.
         self._random = random.Random()
         self._lock = threading.Lock()
+        self._answered = 0
         self._client: httpx2.Client | None = None
         self._finalizer: Callable[[], Any] | None = None
 
@@ -142,22 +151,25 @@ class ChatTransport:
             If the endpoint takes no question as it is set up.
         """
         payload = json.dumps(body).encode("ascii")
-        unreadable = 0
+        unreadable, failures, seen = 0, 0, self._answered
 
         def enough(state: tenacity.RetryCallState) -> bool:
-            nonlocal unreadable
+            nonlocal unreadable, failures, seen
             error = state.outcome.exception() if state.outcome else None
             if isinstance(error, UnreadableAnswer):
                 unreadable += 1
                 return unreadable >= self._delivery.answer_attempts
-            return state.attempt_number - unreadable >= self._delivery.attempts
+            # A server that is busy with our other questions will come to this one.
+            failures = 0 if isinstance(error, _Busy) and self._answered > seen else failures + 1
+            seen = self._answered
+            return failures >= self._delivery.attempts
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             if not isinstance(error, _Transient):
                 return 0.0  # the server is well; its answer was not
-            tries = min(state.attempt_number - 1 - unreadable, 64)
-            most = min(self._delivery.first_wait * 2.0**tries, self._delivery.longest_wait)
+            doublings = min(failures, 64)  # This failure is not counted yet.
+            most = min(self._delivery.first_wait * 2.0**doublings, self._delivery.longest_wait)
             return self._random.uniform(0.0, most)
 
         def sleep(seconds: float) -> None:
@@ -171,7 +183,7 @@ class ChatTransport:
             retry=tenacity.retry_if_exception_type((_Transient, UnreadableAnswer)),
             reraise=True,
         )
-        longest = body.get("max_tokens") or body.get("max_completion_tokens") or 0
+        longest = (body.get("max_tokens") or body.get("max_completion_tokens") or 0) * (body.get("n") or 1)
         most = self._purse.budget.cost(len(payload), float(longest))
         try:
             return retrying(self._once, payload, most, read, sleep)
@@ -182,7 +194,7 @@ class ChatTransport:
         except _OverBudget:
             return Failure("over_budget", "the budget is spent")
         except _Stopped:
-            return Failure("failed", "stopped")
+            return Failure("stopped", "the call has ended")
 
     def close(self) -> None:
         """Close the connections; also happens when the object goes."""
@@ -201,7 +213,7 @@ class ChatTransport:
         """One request."""
         self._pace.wait(sleep)
         sleep(0.0)
-        if not self._purse.take(most):
+        if not self._purse.take(most, lambda: sleep(0.0)):
             raise _OverBudget
         cost = most  # what came to nothing on the way may have been answered, and billed, at the other end
         try:
@@ -227,6 +239,8 @@ class ChatTransport:
             raise UnreadableAnswer(self._hide(str(error))) from None
         if math.isnan(value):
             raise UnreadableAnswer("the verdict is not a number")
+        with self._lock:
+            self._answered += 1
         message = choice.get("message")
         content = message.get("content") if isinstance(message, Mapping) else None
         return Reply(value, self._hide(content) if isinstance(content, str) else "")
@@ -245,13 +259,13 @@ class ChatTransport:
             raise _Hopeless(f"status {status}, and asked to wait {after:.0f} s, more than longest_wait")
         if after > 0.0:
             self._pace.hold(after)  # for every question, this one included
-        raise _Transient(f"status {status}: {excerpt}")
+        raise (_Busy if status == 429 else _Transient)(f"status {status}: {excerpt}")
 
     def _cost(self, usage: Any, most: float) -> float:
         """What the server says it took; the most it can have cost where it does not say."""
         try:
             tokens = float(usage["prompt_tokens"]), float(usage["completion_tokens"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return most
         return self._purse.budget.cost(*tokens) if all(0.0 <= n < math.inf for n in tokens) else most
 
@@ -279,7 +293,9 @@ class ChatTransport:
             if self._client is None:
                 most = self._delivery.concurrency
                 limits = httpx2.Limits(max_connections=most, max_keepalive_connections=most)
-                self._client = httpx2.Client(timeout=self._delivery.timeout, limits=limits)
+                # Callers that share a judge wait for each other's connections, which is no failure of anybody.
+                timeout = httpx2.Timeout(self._delivery.timeout, pool=None)
+                self._client = httpx2.Client(timeout=timeout, limits=limits)
                 self._finalizer = weakref.finalize(self, self._client.close)
             return self._client
 
@@ -293,7 +309,7 @@ def retry_after_seconds(header: str | None, *, now: datetime.datetime | None = N
     except ValueError:
         try:
             date = email.utils.parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return 0.0
         if date.tzinfo is None:
             date = date.replace(tzinfo=datetime.UTC)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["Display", "progress_bar"]
+__all__ = ["Display", "PlainConsole", "progress_bar"]
 
 
 @contextmanager
@@ -33,6 +36,21 @@ def progress_bar(
     columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("{task.fields[note]}"), console=console, transient=True) as bars:
         yield partial(bars.update, bars.add_task(name, total=total, note=""))
+
+
+class PlainConsole(Console):
+    """Standard output for other people's names: no [markup], no :emoji: and no escape sequence in them counts.
+
+    Where no terminal folds lines, nor do we.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Text of a string, control characters replaced."""
+        controls = {ord(c): "\N{REPLACEMENT CHARACTER}" for c in set(text) - {"\n"} if unicodedata.category(c) == "Cc"}
+        return super().render_str(text.translate(controls), **options)
 
 
 class Display:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import NonNegativeInt
 
-from rebel_pref.cli.console import progress_bar
+from rebel_pref.cli.console import PlainConsole, progress_bar
 from rebel_pref.cli.games import GAME_HELP, add_column_options, open_game
 from rebel_pref.cli.options import parsed
 from rebel_pref.diagnostics import Diagnosis, diagnose
@@ -67,11 +66,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _print(diagnosis: Diagnosis, title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    # Labels are anybody's text: no [markup], no :emoji: in them. Where no terminal folds lines, nor do we.
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = PlainConsole()
     console.print(f"{title}: {len(diagnosis.labels)} actions", style="bold", soft_wrap=True)
     console.print(diagnosis.sentence, soft_wrap=True)
     for heading, rows in sections(diagnosis):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 
-from rich.console import Console
 from rich.table import Table
 
+from rebel_pref.cli.console import PlainConsole
 from rebel_pref.diagnostics import ELO_PER_NAT, Interval
 from rebel_pref.ranking import Ranking
 
@@ -16,8 +15,7 @@ __all__ = ["print_ranking", "ranged", "summary_rows"]
 
 def print_ranking(ranking: Ranking, *, title: str) -> None:
     """The sentence, the notes and the tables, to standard output."""
-    # Labels are anybody's text: no [markup], no :emoji: in them. Where no terminal folds lines, nor do we.
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = PlainConsole()
     console.print(f"{title}: {len(ranking.items)} items", style="bold", soft_wrap=True)
     console.print(ranking.sentence, soft_wrap=True)
     for note in ranking.notes:

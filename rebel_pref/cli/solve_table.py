@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import sys
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from rebel_pref.bootstrap import WinnerIntervals
 from rebel_pref.certificates import Certificate
+from rebel_pref.cli.console import PlainConsole
 from rebel_pref.cli.games import ranked_actions
 from rebel_pref.games import Game
 from rebel_pref.preferences import FloatArray
@@ -39,8 +38,7 @@ def print_solution(game: Game, solution: Solution, intervals: WinnerIntervals | 
     intervals : of the same actions in the same order.
     title : what the game is called.
     """
-    # Labels are anybody's text: no [markup], no :emoji: in them. Where no terminal folds lines, nor do we.
-    console = Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else 200)
+    console = PlainConsole()
     against = game.payoffs_against(solution.policy)
     ranked = ranked_actions(solution.policy, against)
     in_support = int((solution.policy > 1e-9).sum())

@@ -35,6 +35,17 @@ def test_tables(capsys, counts):
         assert word in out
 
 
+@pytest.mark.parametrize("command", ["rank", "diagnose", "solve"])
+def test_names_do_nothing_to_a_terminal(capsys, tmp_path, command):
+    """An escape sequence in a name is shown, and clears no screen."""
+    path = tmp_path / "a.jsonl"
+    row = {"winner": "\x1b[31mred\x1b[2J", "loser": "[b]blue\x07", "count": 9}
+    path.write_text(json.dumps(row) + "\n")
+    code, out, _ = caller(command)(capsys, path, *([] if command == "solve" else ["--bootstrap", 0]))
+    assert code == 0 and "\x1b" not in out and "\x07" not in out
+    assert "red" in out
+
+
 def test_a_named_game(capsys):
     code, out, _ = call(capsys, "rock-paper-scissors")
     assert code == 0 and "These payoffs cycle" in out and "bootstrap" not in out

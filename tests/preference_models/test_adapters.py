@@ -14,7 +14,7 @@ from tokenizers import AddedToken, processors
 from transformers import AutoModelForCausalLM, DebertaV2Config, DebertaV2Model
 
 import preference_models as pm
-from preference_models.adapters import PairRM, load_gpm, load_pairrm, load_rlhflow
+from preference_models.adapters import PairRM, load_gpm, load_pairrm, load_rlhflow, rlhflow_prompt
 from preference_models.adapters.gpm import GeneralPreferenceOracle
 from preference_models.judges import LocalJudge, Shown, position_bias
 from preference_models.messages import conversation

@@ -191,6 +191,7 @@ def test_files_that_are_none(tmp_path):
         ("b.jsonl", "", "at least one comparison"),
         ("c.csv", "first,second,outcome\na,b\n", "c.csv:2: expected 3 cells"),
         ("d.csv", "first,second,outcome\na,b,1,2\n", "d.csv:2: expected 3 cells"),
+        ("f.csv", "first,second,outcome,outcome\na,b,1,0\n", "f.csv:1: two columns are called 'outcome'"),
         ("e.jsonl.gz", "not gzip", "e.jsonl.gz: expected UTF-8 text"),
     ):
         (tmp_path / name).write_text(text)

@@ -91,10 +91,17 @@ def test_json_that_is_no_verdict_is_not_read(content):
 
 FIELDS = st.sampled_from(["message", "content", "winner", "logprobs", "top_logprobs", "token", "logprob"])
 NESTED = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text("ABC"),
+    st.none() | st.booleans() | st.floats() | st.just(10**400) | st.text("ABC"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(FIELDS, inner, max_size=4),
     max_leaves=8,
 )
+
+
+def test_a_fence_that_does_not_end_takes_no_time():
+    """Servers in JSON mode may fall into writing white space."""
+    with pytest.raises(UnreadableAnswer):
+        JsonAnswer().read(said("```" + "\n" * 100_000 + "A"))
+    assert JsonAnswer().read(said("```json\n\n" + " " * 100_000 + '{"winner": "A"}\n```')) == 1.0
 
 
 @given(st.text() | st.text("ABC \n.*:ai") | NESTED)
@@ -102,6 +109,7 @@ NESTED = st.recursive(
 def test_any_answer_is_a_verdict_or_unreadable(content):
     """Nothing that a server says raises anything else."""
     choices = [said(content), *([content] if isinstance(content, dict) else []), {"logprobs": content}]
+    choices += [{**said("A"), "finish_reason": content}, listed(A=content)]
     for reader in (LetterAnswer(), JsonAnswer(), LogprobAnswer(ties=True)):
         for choice in choices:
             try:
@@ -124,6 +132,10 @@ def test_log_probabilities_become_a_logit():
     assert LogprobAnswer(ties=True).read(three) == pytest.approx(log(0.4 / 0.6))
     # A letter that is not listed is at most as likely as the last one that is.
     assert LogprobAnswer().read(listed(A=log(0.9), x=log(0.01))) == pytest.approx(log(90))
+    # And than what is left, which a server that lists one token leaves no doubt about: no tie.
+    assert LogprobAnswer().read(listed(A=log(0.99))) == pytest.approx(log(99))
+    assert LogprobAnswer(ties=True).read(listed(B=log(0.99))) == pytest.approx(log(0.015 / 0.995))
+    assert LogprobAnswer().read(listed(A=0.0)) == pytest.approx(log(1e6))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Judges over HTTP, against a real server: what is asked, what is kept, and what a misbehaving server can do."""
 
+import itertools
 import logging
 import os
 import random
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from judge_server import completion, judge_server, letter
+from judge_server import QUESTION, completion, judge_server, letter
 
 import preference_models as pm
 from preference_models import judges
@@ -28,6 +29,7 @@ from preference_models.judges import (
 )
 from preference_models.judges.cache import AnswerCache
 from preference_models.judges.limits import Pace, Purse
+from preference_models.judges.transport import retry_after_seconds
 from rebel_pref.preferences import PreferenceOracle
 from rebel_pref.selfplay.judging import judge_new
 from rebel_pref.selfplay.pool import PromptPool
@@ -164,6 +166,67 @@ def test_retry_after_is_honoured_by_everyone():
     assert starts[1] - starts[0] >= 0.19 and len(starts) == 3
 
 
+def test_a_busy_server_that_answers_others_is_not_given_up():
+    """It takes every third request; with 3 attempts and 8 threads somebody would run out of them."""
+    count = itertools.count()
+    busy = lambda body, times: None if next(count) % 3 == 0 else "rate 0.01"  # noqa: E731
+    delivery = Delivery(first_wait=0.0, longest_wait=1.0, attempts=3)
+    with judge_server(honest, busy) as server, ChatJudge(server.url, "m", delivery=delivery) as judge:
+        assert np.array_equal(judge.prefer(["plain", "mirror"], [WORDS, WORDS]), np.stack([TRUTH, 1 - TRUTH]))
+        server.fault = lambda body, times: "rate 0.01"  # One that answers nobody is.
+        assert np.isnan(judge.prefer(["p"], [WORDS[:2]])[0, 0, 1]) and judge.counts.failed == 2
+
+
+def test_threads_that_share_a_judge_wait_for_its_connections():
+    """Longer than the timeout, which is about the server."""
+    delivery = Delivery(concurrency=1, timeout=0.4, attempts=1)
+    with judge_server(honest, lambda body, times: "slow 0.05") as server:
+        with ChatJudge(server.url, "m", delivery=delivery) as judge, ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(lambda row: judge.prefer([f"p{row}"], [WORDS[:3]])[0], range(6)))
+            assert judge.counts.answered == judge.counts.requests == 36
+        assert all(np.array_equal(answer, TRUTH[:3, :3]) for answer in answers)
+
+
+def test_half_a_character_in_an_answer_is_kept_as_it_can_be(tmp_path):
+    """Servers that count in halves cut there; the verdict is whole."""
+    reply = lambda body: completion("<think>\ud83d</think>A")  # noqa: E731
+    with judge_server(reply) as server, ChatJudge(server.url, "m", cache=tmp_path / "a") as judge:
+        assert judge.judge_as_shown([Shown("p", "a", "b")]).tolist() == [1.0]
+        assert judge.judge_as_shown([Shown("p", "a", "b")]).tolist() == [1.0] and judge.counts.cached == 1
+
+
+def test_strange_shapes_are_missing_or_charged_in_full():
+    """Numbers beyond floats, a list for a word, a date beyond the calendar: none ends the call."""
+    strange = {
+        "move 0": completion("A", finish=["stop"]),
+        "move 1": {**completion("A"), "usage": {"prompt_tokens": 10**400, "completion_tokens": 1}},
+    }
+
+    def reply(body):
+        return strange[QUESTION.search(body["messages"][-1]["content"])[2]]
+
+    with (
+        judge_server(reply) as server,
+        ChatJudge(server.url, "m", delivery=QUICK) as judge,
+    ):
+        assert judge.judge_as_shown([Shown("p", f"move {i}", "x") for i in range(2)]).tolist() == [1.0, 1.0]
+    assert retry_after_seconds("Wed, 21 Oct 99999999999999999999 07:28:00 GMT") == 0.0
+
+
+def test_what_came_before_a_refusal_is_counted(tmp_path):
+    """Cached, paid for, and in the counts."""
+    asked = itertools.count()
+    refused = lambda body, times: "status 404" if next(asked) == 20 else None  # noqa: E731
+    with (
+        judge_server(honest, refused) as server,
+        ChatJudge(server.url, "m", delivery=QUICK, cache=tmp_path / "a") as judge,
+    ):
+        with pytest.raises(JudgeRefused):
+            judge.prefer(["plain", "mirror"], [WORDS, WORDS])
+        with AnswerCache(tmp_path / "a") as cache:
+            assert judge.counts.answered == judge.counts.questions == len(cache) >= 20
+
+
 def test_no_more_requests_at_a_time_than_allowed():
     with judge_server(honest, lambda body, times: "slow 0.01") as server:
         with ChatJudge(server.url, "m", delivery=Delivery(concurrency=3)) as judge:
@@ -228,6 +291,8 @@ def test_budget_of_money_is_never_exceeded(tmp_path):
         counts = judge.counts
         assert counts.cost == pytest.approx(1.03e-3 * counts.answered) and 0 < counts.cost <= 0.03
         assert counts.answered + counts.over_budget == 40 and counts.over_budget > 0
+        # What is set aside for requests under way (some 6e-3 each) comes back: no money is left over for another.
+        assert counts.cost > 0.03 - 8e-3
         known = ~np.isnan(answer)
         assert np.array_equal(answer[known], np.stack([TRUTH, 1 - TRUTH])[known])
         # Without usage in the answer, the most that it can have cost is charged.
@@ -238,9 +303,21 @@ def test_budget_of_money_is_never_exceeded(tmp_path):
 
 def test_purse_holds_under_threads():
     purse = Purse(Budget(max_requests=2, max_cost=1.0, price_in=1.0))
-    assert purse.take(0.6) and not purse.take(0.6)
-    purse.pay(0.6, 0.1)
-    assert purse.take(0.6) and not purse.take(0.0) and purse.requests == 2 and purse.cost == 0.1
+    assert purse.take(0.6) and not purse.take(1.1)
+    # There is room for .6 if what is under way costs less than was set aside for it.
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(purse.take, 0.6)
+        assert not waiting.done()
+        purse.pay(0.6, 0.1)
+        assert waiting.result(timeout=10)
+    assert not purse.take(0.0) and purse.requests == 2 and purse.cost == 0.1
+    purse.pay(0.6, 0.9)
+    dear = Purse(Budget(max_cost=1.0, price_in=1.0))
+    assert dear.take(0.6)
+    with pytest.raises(KeyError):  # whoever waits can be called away
+        dear.take(0.6, {}.popitem)
+    dear.pay(0.6, 0.5)
+    assert not dear.take(0.6)
 
 
 def test_second_run_asks_nothing(tmp_path):
@@ -445,6 +522,7 @@ def test_it_plugs_into_self_play_and_ask(tmp_path):
     ("url", "options", "message"),
     [
         ("localhost:8000", {}, "base_url must be http"),
+        ("http://[::1", {}, "base_url must be http"),
         ("http://me:pw@localhost/v1", {}, "without credentials"),
         ("http://localhost/v1?key=1", {}, "without credentials and query"),
         ("http://localhost/v1", {"template": "{prompt} {first}"}, r"lacks \{second\}"),
@@ -470,8 +548,14 @@ def test_bad_limits_and_files_are_named(tmp_path):
     (tmp_path / "text").write_text("not a database, and longer than a header of one, " * 9)
     with pytest.raises(ValueError, match="not a cache of judgements"):
         ChatJudge("http://localhost", "m", cache=tmp_path / "text")
-    with ChatJudge("http://localhost", "m") as judge, pytest.raises(ValueError, match="one list of responses a prompt"):
-        judge.prefer(["p"], [["a"], ["b"]])
+    with ChatJudge("http://localhost", "m") as judge:
+        with pytest.raises(ValueError, match="one list of responses a prompt"):
+            judge.prefer(["p"], [["a"], ["b"]])
+        with pytest.raises(ValueError, match="got a string in the place of a list"):
+            judge.prefer(["p"], ["ab"])
+    money = Budget(max_cost=1.0, price_out=1.0)
+    with pytest.raises(ValueError, match="max_cost needs max_tokens or max_completion_tokens"):
+        ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": None})
 
 
 def test_a_reader_without_a_repr_cannot_be_cached(tmp_path):

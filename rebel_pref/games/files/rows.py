@@ -103,6 +103,12 @@ def tally(rows: Rows, cluster: str | None) -> Comparisons:
             raise rows.fault(row, f"expected the names of two different items, got {one!r} and {other!r}")
     interleaved = [name for both in zip(first, second, strict=True) for name in both]
     labels, codes = _encode(interleaved)
+    for label in labels:
+        try:
+            label.encode()
+        except UnicodeEncodeError as error:
+            place = interleaved.index(label) // 2
+            raise rows.fault(place, f"expected text, got half a character in the name {label!r}") from error
     wins, losses, ties = outcomes
     return Comparisons(labels, codes[::2], codes[1::2], wins, losses, ties, clusters)
 

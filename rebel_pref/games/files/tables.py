@@ -77,7 +77,11 @@ def _cells(path: Path, text: str) -> list[Line]:
 
 
 def _rows(path: Path, lines: list[Line], given: Columns) -> Rows:
-    names = given.canonical([cell.lower() for cell in lines[0][1]], f"{path}, line {lines[0][0]}")
+    header = [cell.lower() for cell in lines[0][1]]
+    twice = next((name for name in header if name and header.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{path}, line {lines[0][0]}: two columns are called {twice!r}; which of them counts?")
+    names = given.canonical(header, f"{path}, line {lines[0][0]}")
     if not has_comparisons(names):
         raise ValueError(
             f"{path}, line {lines[0][0]}: no comparison can be read from the columns {', '.join(lines[0][1])}; name "
