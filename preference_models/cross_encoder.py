@@ -49,15 +49,20 @@ class CrossEncoderPreferenceModel(PairwiseModel):
         return raw
 
     def compare(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> Tensor:
-        """Logits s [P] that `first` beats `second`, row by row, from both orders, with gradients."""
+        """Logits s [P] that `first` beats `second`, row by row, from both orders, with gradients.
+
+        Either way round it is the same reading: swapped, the logits flip to the last bit.
+        """
         if not len(prompts) == len(first) == len(second) or not prompts:
             raise ValueError(
                 f"expected as many first and second responses as prompts, at least one; got {len(prompts)} prompts, "
                 f"{len(first)} first, {len(second)} second"
             )
-        raw: Tensor = self(self._tokenize([*prompts, *prompts], [*first, *second], [*second, *first]))
+        less, more = zip(*(sorted(both) for both in zip(first, second, strict=True)), strict=True)
+        raw: Tensor = self(self._tokenize([*prompts, *prompts], [*less, *more], [*more, *less]))
         ours, theirs = raw.split(len(prompts))
-        logits: Tensor = 0.5 * ours - 0.5 * theirs
+        turned = torch.tensor([one > other for one, other in zip(first, second, strict=True)], device=raw.device)
+        logits: Tensor = torch.where(turned, -1.0, 1.0) * (0.5 * ours - 0.5 * theirs)
         return logits
 
     def raw_logits(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> Tensor:

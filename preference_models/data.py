@@ -3,8 +3,10 @@
 A row is one of
 
 - ``prompt``, ``chosen``, ``rejected``: strings, or lists of messages ``{"role": ..., "content": ...}``. Whole chats,
-  and transcripts of ``Human:`` and ``Assistant:``, bring their own prompt: it is what the two have in common. A chat
-  becomes a prompt by :func:`preference_models.messages.conversation`; how it is written out is the model's affair.
+  and transcripts of ``Human:`` and ``Assistant:``, bring their own prompt: it is what the two have in common; what
+  comes after it is one text a side, whoever says it. A chat becomes a prompt by
+  :func:`preference_models.messages.conversation`; how it is written out is the model's affair. A string that is the
+  JSON of a chat, as tables have it, is that chat.
 - ``prompt``, ``first``, ``second`` (or ``response_a``, ``response_b``, or whole chats: ``conversation_a``,
   ``conversation_b``) and a verdict.
 - ``prompt``, ``responses`` (K strings) and ``pairs``: lists ``[i, j, outcome]``, ``[i, j, votes_i, votes_j]`` or
@@ -29,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from preference_models.comparisons import Comparisons
-from preference_models.messages import common_prompt, conversation, messages_of, response_text, turns
+from preference_models.messages import common_prompt, conversation, messages_of, parsed_messages, response_text, turns
 from preference_models.row_files import read_rows, shown
 
 __all__ = ["load_comparisons"]
@@ -86,6 +88,12 @@ def load_comparisons(
         logger.warning("%d comparisons are between equal responses and are left out", rows.equal)
     if rows.without_prompt:
         logger.warning("%d rows have no prompt, and are taken to answer the same empty one", rows.without_prompt)
+    if rows.not_answers:
+        logger.warning(
+            "%d rows have chats that go on after the first answer, and what users say there is read as a part of the "
+            "answers; split such rows turn by turn",
+            rows.not_answers,
+        )
     if not rows.prompts:
         raise ValueError(
             f"{source if isinstance(source, str | os.PathLike) else 'the data'}: expected at least one comparison of "
@@ -113,6 +121,7 @@ class _Rows:
     group: list[str | None] = field(default_factory=list)
     equal: int = 0
     without_prompt: int = 0
+    not_answers: int = 0
 
     def add(self, row: Any) -> None:
         """One row of a file, which may be many comparisons."""
@@ -148,20 +157,23 @@ class _Rows:
 
     def _compared(self, row: Mapping[str, Any], sides: tuple[str, str]) -> tuple[str, str, str]:
         """The prompt of a row and its two responses; whole chats bring their prompt."""
-        one, other = (row[side] for side in sides)
+        one, other = (parsed_messages(row[side]) or row[side] for side in sides)
         if "prompt" not in row and isinstance(one, str) and isinstance(other, str):
             one, other = turns(one) or one, turns(other) or other
         if not (_is_chat(one) and _is_chat(other)):
+            if sides[0] == "conversation_a":
+                raise ValueError(f"expected whole chats, got {shown(row[sides[0]])} and {shown(row[sides[1]])}")
             return self._prompt(row), self._text(one, sides[0]), self._text(other, sides[1])
         asked, ours, theirs = common_prompt(one, other)
         # Files repeat the prompt beside whole chats, with more of it (a system message) or with less.
         given = messages_of(self._prompt(row)) if "prompt" in row else asked
         if _same(given[-len(asked) :], asked):
             asked = given
-        elif not _same(asked[: len(given)], given) and self._prompt(row):
+        elif not _same(asked[: len(given)], given) and not _same(asked[-len(given) :], given) and self._prompt(row):
             raise ValueError(
                 f"expected chats that begin with their prompt, got {shown(row['prompt'])} beside {shown(asked)}"
             )
+        self.not_answers += any(message["role"] != "assistant" for message in (*ours, *theirs))
         return conversation(asked), response_text(ours), response_text(theirs)
 
     def _pairs(self, row: Mapping[str, Any]) -> None:
@@ -177,7 +189,9 @@ class _Rows:
                 for index in (i, j):
                     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(texts):
                         raise ValueError(f"expected indices of the {len(texts)} responses, from 0, got {shown(index)}")
-                self._append(prompt, texts[i], texts[j], verdict, {**row, **own})
+                whose = {"group", "annotator"}
+                outer = {key: value for key, value in row.items() if not (whose & own.keys() and key in whose)}
+                self._append(prompt, texts[i], texts[j], verdict, {**outer, **own})
             except (ValueError, TypeError) as error:
                 raise ValueError(f"pairs[{number}]: {error}") from error
 

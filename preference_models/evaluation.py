@@ -21,6 +21,7 @@ from rebel_pref.preferences import FloatArray
 __all__ = [
     "FEWEST_PROMPTS",
     "MEASURES",
+    "Clusters",
     "EvaluationReport",
     "Measure",
     "comparison_logits",
@@ -68,8 +69,8 @@ class EvaluationReport:
     ece : expected calibration error, mean distance of P from the share of votes won, over 10 bins of the
         favourite's P in [1/2, 1]: bins of both orders, folded.
     comparisons, votes : rows, and the sum of their weights.
-    clusters, cluster : how many of what the intervals draw: "group", "prompt", or "pair" where there are
-        fewer than 10 prompts.
+    clusters, cluster : how many of what the intervals draw: "group", "prompt", or where there are fewer than 10
+        prompts "response" or "pair", see :func:`clusters`.
     level, replicates, seed : of the intervals: percentile bootstrap over clusters.
     subject : what the model has that Bradley-Terry has not, a plural.
     """
@@ -143,6 +144,8 @@ def evaluate(
     replicates: int = 1000,
     seed: int = 0,
     subject: str = "the discs",
+    seen: Comparisons | None = None,
+    label_noise: float = 0.0,
 ) -> EvaluationReport:
     """Measure two models, or oracles, on held-out comparisons.
 
@@ -151,16 +154,25 @@ def evaluate(
     model, bradley_terry : fitted models, or anything with ``prefer``; see :func:`comparison_logits`.
     held_out : see :func:`split_held_out`; its groups, or else its prompts, are what the bootstrap draws,
         see :func:`clusters`.
+    seen : what the models were fitted to, by which it shows which responses are new.
+    label_noise : probability of a flipped vote that the models were fitted to reckon with (:class:`FitConfig`): what is
+        measured is how they tell votes, flips and all.
     level : of the intervals, in (0, 1).
     replicates : of the bootstrap.
     subject : see :class:`EvaluationReport`.
     """
-    ours, theirs = comparison_logits(model, held_out), comparison_logits(bradley_terry, held_out)
-    return evaluate_logits(ours, theirs, held_out, level=level, replicates=replicates, seed=seed, subject=subject)
+    ours, theirs = (comparison_logits(one, held_out, label_noise=label_noise) for one in (model, bradley_terry))
+    return evaluate_logits(
+        ours, theirs, held_out, level=level, replicates=replicates, seed=seed, subject=subject, seen=seen
+    )
 
 
-def comparison_logits(model: Any, comparisons: Comparisons) -> FloatArray:
-    """Logits, float64 [N]; of an oracle without logits, those of its probabilities cut to [1e-6, 1 - 1e-6].
+def comparison_logits(model: Any, comparisons: Comparisons, *, label_noise: float = 0.0) -> FloatArray:
+    """Logits of a vote, float64 [N]; of an oracle without logits, those of its probabilities cut to [1e-6, 1 - 1e-6].
+
+    Parameters
+    ----------
+    label_noise : nu in [0, 1/2): the logits are those of ``nu + (1 - 2 nu) P``, a vote that is flipped so often.
 
     Raises
     ------
@@ -168,11 +180,12 @@ def comparison_logits(model: Any, comparisons: Comparisons) -> FloatArray:
         If an oracle has not judged every comparison: select those that it has.
     """
     if isinstance(model, torch.nn.Module) and (hasattr(model, "encode") or hasattr(model, "compare")):
-        return np.asarray(prepare(model, comparisons).logits(model).double().cpu().numpy())
+        logits = np.asarray(prepare(model, comparisons).logits(model).double().cpu().numpy())
+        return logits if label_noise == 0.0 else _flipped(logits, label_noise)
     share = ask(model, comparisons.prompts, comparisons.first, comparisons.second)
     if np.isnan(share).any():
         raise ValueError(f"{np.isnan(share).sum()} of {len(share)} comparisons are not judged; leave them out")
-    share = np.clip(share, 1e-6, 1 - 1e-6)
+    share = np.clip(label_noise + (1 - 2 * label_noise) * share, 1e-6, 1 - 1e-6)
     return np.asarray(np.log(share) - np.log1p(-share))
 
 
@@ -185,6 +198,7 @@ def evaluate_logits(
     replicates: int = 1000,
     seed: int = 0,
     subject: str = "the discs",
+    seen: Comparisons | None = None,
 ) -> EvaluationReport:
     """As :func:`evaluate`, from logits [N]."""
     if len(held_out) == 0:
@@ -198,10 +212,11 @@ def evaluate_logits(
         if values.shape != (len(held_out),) or not np.isfinite(values).all():
             raise ValueError(f"expected finite logits of shape {(len(held_out),)}, got shape {values.shape}")
     assert held_out.weight is not None
-    name, cluster = clusters(held_out)
-    sums = [_sums(values, held_out.outcome, held_out.weight, cluster) for values in logits]
+    drawing = clusters(held_out, seen)
+    cells, cell = np.unique(drawing.members, axis=0, return_inverse=True)
+    sums = [_sums(values, held_out.outcome, held_out.weight, cell.reshape(-1)) for values in logits]
     values = np.stack([_measures(one.sum(axis=0, keepdims=True))[0] for one in sums])
-    drawn = np.stack([_measures(one) for one in _resample(sums, replicates, seed)])
+    drawn = np.stack([_measures(one) for one in _resample(sums, cells, drawing.count, replicates, seed)])
     edges = [50 * (1 - level), 50 * (1 + level)]
     low, high = np.stack([_percentiles(column, edges) for column in (drawn[0] - drawn[1]).T], axis=1)
     found = {
@@ -214,13 +229,20 @@ def evaluate_logits(
         **found,
         comparisons=len(held_out),
         votes=float(held_out.weight.sum()),
-        clusters=int(cluster.max()) + 1,
-        cluster=name,
+        clusters=drawing.count,
+        cluster=drawing.name,
         level=level,
         replicates=replicates,
         seed=seed,
         subject=subject,
     )
+
+
+def _flipped(logits: FloatArray, label_noise: float) -> FloatArray:
+    """Logits of ``nu + (1 - 2 nu) sigmoid(s)``; odd in s to the last bit."""
+    smaller = np.exp(-np.abs(logits))
+    size = np.log1p(label_noise * (smaller - 1)) - np.log(label_noise + (1 - label_noise) * smaller)
+    return np.asarray(np.copysign(size, logits))
 
 
 def reliability(logits: ArrayLike, comparisons: Comparisons) -> list[dict[str, float]]:
@@ -241,24 +263,50 @@ def reliability(logits: ArrayLike, comparisons: Comparisons) -> list[dict[str, f
     ]
 
 
-def clusters(comparisons: Comparisons) -> tuple[str, NDArray[np.int64]]:
-    """What is drawn together, and which of them each row belongs to [N]: groups, or prompts, or pairs of a prompt.
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """What is drawn together.
+
+    Attributes
+    ----------
+    name : what a cluster is.
+    count : how many there are.
+    members : int64 [N, 2], the clusters of each comparison: one, twice, or the two it depends on.
+    """
+
+    name: str
+    count: int
+    members: NDArray[np.int64]
+
+
+def clusters(comparisons: Comparisons, seen: Comparisons | None = None) -> Clusters:
+    """What is drawn together: groups, or prompts, or the responses that nobody has seen, or pairs of a prompt.
 
     Few clusters make no interval (two prompts drawn with replacement are the same one half of the time), so that fewer
-    than :data:`FEWEST_PROMPTS` prompts are not drawn but their pairs are: the interval is about these prompts then.
-    Votes of many groups on fewer pairs are drawn by pair as well: all groups agreeing on one pair is one pair's worth.
+    than :data:`FEWEST_PROMPTS` prompts are not drawn: the interval is about these prompts then. Of these, responses are
+    drawn where each comparison has one that is not in `seen`: all its comparisons share what the model makes of it.
+    Elsewhere pairs are. Votes of many groups on fewer pairs are drawn by pair as well: all groups agreeing on one pair
+    is one pair's worth.
     """
-    keys: Sequence[Any]
-    rows = zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
+    rows = list(zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True))
     pairs = [(prompt, frozenset(pair)) for prompt, *pair in rows]
+    many = len(set(comparisons.prompts)) >= FEWEST_PROMPTS
+    known: set[tuple[str, str]] = set()
+    if seen is not None:
+        known.update(zip(seen.prompts, seen.first, strict=True), zip(seen.prompts, seen.second, strict=True))
+    new = [[(x, y) for y in both if (x, y) not in known] for x, *both in rows]
+    keys: Sequence[Sequence[Any]]
     if comparisons.group is not None and len(set(comparisons.group)) <= len(set(pairs)):
-        name, keys = "group", comparisons.group
-    elif len(set(comparisons.prompts)) >= FEWEST_PROMPTS:
-        name, keys = "prompt", comparisons.prompts
+        name, keys = "group", [(group,) for group in comparisons.group]
+    elif many:
+        name, keys = "prompt", [(prompt,) for prompt in comparisons.prompts]
     else:
-        name, keys = "pair", pairs
-    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-    return name, np.array([index[key] for key in keys])
+        name, keys = "pair", [(pair,) for pair in pairs]
+    if seen is not None and all(new) and not many and len({one for both in new for one in both}) < len({*keys}):
+        name, keys = "response", new
+    index = {key: i for i, key in enumerate(dict.fromkeys(one for both in keys for one in both))}
+    members = np.array([(index[both[0]], index[both[-1]]) for both in keys])
+    return Clusters(name, len(index), members)
 
 
 def row_log_loss(logits: FloatArray, outcome: FloatArray) -> FloatArray:
@@ -298,15 +346,24 @@ def _measures(sums: FloatArray) -> FloatArray:
         return np.stack([right / decided, loss / total, brier / total, np.abs(favourite - won).sum(1) / total], axis=1)
 
 
-def _resample(sums: Sequence[FloatArray], replicates: int, seed: int) -> list[FloatArray]:
-    """Sums over clusters that are drawn with replacement, the same for both models: [R, S] each."""
-    count = len(sums[0])
+def _resample(
+    sums: Sequence[FloatArray], cells: NDArray[np.int64], count: int, replicates: int, seed: int
+) -> list[FloatArray]:
+    """Sums over clusters that are drawn with replacement, the same for both models: [R, S] each.
+
+    Parameters
+    ----------
+    sums : [M, S] each, of the rows of one cell.
+    cells : [M, 2], the clusters of each cell. One of two clusters is there as often as both are, multiplied.
+    """
     rng = np.random.default_rng(seed)
     parts: list[list[FloatArray]] = [[] for _ in sums]
-    step = max(1, _CHUNK // count)
+    step = max(1, _CHUNK // max(count, len(cells)))
     for start in range(0, replicates, step):
         size = min(step, replicates - start)
         times = rng.multinomial(count, np.full(count, 1 / count), size=size).astype(np.float64)
-        for part, one in zip(parts, sums, strict=True):
-            part.append(times @ one)
+        one, other = cells.T
+        weight = np.where(one == other, times[:, one], times[:, one] * times[:, other])
+        for part, own in zip(parts, sums, strict=True):
+            part.append(weight @ own)
     return [np.concatenate(part) for part in parts]

@@ -15,7 +15,7 @@ from typing import Any
 
 from preference_models.row_files import shown
 
-__all__ = ["common_prompt", "conversation", "messages_of", "plain_text", "response_text", "turns"]
+__all__ = ["common_prompt", "conversation", "messages_of", "parsed_messages", "plain_text", "response_text", "turns"]
 
 _BEGIN = '[{"role": '
 
@@ -30,19 +30,19 @@ def conversation(messages: Any) -> str:
     """
     checked = _checked(messages)
     content = checked[0]["content"]
-    if len(checked) == 1 and checked[0]["role"] == "user" and _parsed(content) is None:
+    if len(checked) == 1 and checked[0]["role"] == "user" and parsed_messages(content) is None:
         return content
     return json.dumps(checked, ensure_ascii=False)
 
 
 def messages_of(prompt: str) -> list[dict[str, str]]:
     """The messages of a prompt; a plain text is one message of the user."""
-    return _parsed(prompt) or [{"role": "user", "content": prompt}]
+    return parsed_messages(prompt) or [{"role": "user", "content": prompt}]
 
 
 def plain_text(prompt: str) -> str:
     """A prompt for a reader without a chat template: a chat of several messages is "role: content", one a paragraph."""
-    messages = _parsed(prompt)
+    messages = parsed_messages(prompt)
     if messages is None:
         return prompt
     if len(messages) == 1:
@@ -83,9 +83,9 @@ def common_prompt(chosen: Any, rejected: Any) -> tuple[list[Any], list[Any], lis
     return one[:same], one[same:], other[same:]
 
 
-def _parsed(prompt: str) -> list[dict[str, str]] | None:
-    """The messages of a prompt that :func:`conversation` wrote as JSON; None for any other text."""
-    if not prompt.startswith(_BEGIN):
+def parsed_messages(prompt: Any) -> list[dict[str, str]] | None:
+    """The messages of a text that :func:`conversation` wrote as JSON; None for anything else."""
+    if not isinstance(prompt, str) or not prompt.startswith(_BEGIN):
         return None
     try:
         found = json.loads(prompt)

@@ -26,6 +26,8 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
     """Rows of a file or folder, each with where it stands."""
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
+    if split is not None and not path.is_dir():
+        raise ValueError(f"{path}: expected a folder of a dataset to take the split {split!r} of, got a file")
     if path.is_dir() or path.suffix == ".parquet":
         yield from ((f"{path}, row {number}", row) for number, row in enumerate(_dataset(path, split)))
         return
@@ -89,8 +91,10 @@ def _parsed(place: str, text: str) -> Any:
 
 
 def _dataset(path: Path, split: str | None) -> Iterable[Mapping[str, Any]]:
-    import datasets
-
+    try:
+        import datasets
+    except ImportError as error:
+        raise ValueError(f"{path}: the package datasets reads this: pip install 'rebel_pref[data]'") from error
     if path.is_file():
         rows: Iterable[Mapping[str, Any]] = datasets.Dataset.from_parquet(str(path))
         return rows

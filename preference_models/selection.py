@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from preference_models.calibration import best_temperature_factor
 from preference_models.comparisons import Comparisons
 from preference_models.evaluation import clusters, comparison_logits, row_log_loss
 from preference_models.training import FitConfig, FitReport, fit_preference_model
@@ -73,7 +76,7 @@ def choose_discs(
     """Fit a model for every number of discs and every shrinkage, and keep the simplest that is as good as the best.
 
     "As good": its validation log-loss is above the best one's by at most `standard_errors` standard errors of that
-    difference, over clusters (groups, prompts, or pairs: :func:`evaluate`). Fewer discs are simpler, and so is more
+    difference, over clusters (:func:`evaluation.clusters`). Fewer discs are simpler, and so is more
     shrinkage. No discs at all, Bradley-Terry, is a candidate; where discs do not pay it is the one that is kept. All
     candidates are in memory until one is chosen: of a large backbone, fit one number of discs, or adapters.
 
@@ -96,6 +99,8 @@ def choose_discs(
         raise ValueError(f"shrinkage must not be negative, got {list(shrinkage)}")
     strengths = sorted(set(shrinkage) or {config.disc_shrinkage}, reverse=True)
     settings = [(count, value) for count in tried for value in (strengths if count else strengths[:1])]
+    assert validation.weight is not None
+    votes = validation.weight
     models, reports, losses = [], [], []
     for count, value in settings:
         model = make_model(count)
@@ -106,11 +111,13 @@ def choose_discs(
             told = None if progress is None else _told(progress, count)
             reports.append(fit_preference_model(model, train, validation, asked, progress=told))
         models.append(model)
-        losses.append(row_log_loss(comparison_logits(model, validation), validation.outcome))
-    assert validation.weight is not None
-    cluster = clusters(validation)[1]
-    chosen, excess, errors = simplest_within(np.stack(losses), validation.weight, cluster, standard_errors)
-    means = np.average(losses, axis=1, weights=validation.weight)
+        logits = comparison_logits(model, validation, label_noise=config.label_noise)
+        if config.loss != "logistic":  # No other fits probabilities.
+            logits = logits / best_temperature_factor(*map(torch.as_tensor, (logits, validation.outcome, votes)))
+        losses.append(row_log_loss(logits, validation.outcome))
+    members = clusters(validation, train).members
+    chosen, excess, errors = simplest_within(np.stack(losses), votes, members, standard_errors)
+    means = np.average(losses, axis=1, weights=votes)
     candidates = [
         Candidate(*setting, float(mean), float(over), float(error), report)
         for setting, mean, over, error, report in zip(settings, means, excess, errors, reports, strict=True)
@@ -119,14 +126,15 @@ def choose_discs(
 
 
 def simplest_within(
-    losses: FloatArray, weight: FloatArray, cluster: FloatArray | np.ndarray[Any, Any], standard_errors: float
+    losses: FloatArray, weight: FloatArray, members: NDArray[np.int64], standard_errors: float
 ) -> tuple[int, FloatArray, FloatArray]:
     """First of M candidates whose mean loss is within so many standard errors of the best one's.
 
     Parameters
     ----------
     losses : [M, N] of each candidate, from the simplest on, on each row.
-    weight, cluster : [N].
+    weight : [N].
+    members : [N, 2], see :class:`evaluation.Clusters`.
 
     Returns
     -------
@@ -135,9 +143,15 @@ def simplest_within(
     best = int(np.average(losses, axis=1, weights=weight).argmin())
     over = losses - losses[best]
     excess = np.average(over, axis=1, weights=weight)
-    count = int(cluster.max()) + 1
+    count = int(members.max()) + 1
+    # What depends on two clusters moves with either.
+    one, other = members.T
+    second = weight * (one != other)
     spread = np.stack(
-        [np.bincount(cluster, weight * (row - mean), count) for row, mean in zip(over, excess, strict=True)]
+        [
+            np.bincount(one, weight * (row - mean), count) + np.bincount(other, second * (row - mean), count)
+            for row, mean in zip(over, excess, strict=True)
+        ]
     )
     errors = np.sqrt((spread**2).sum(axis=1) * count / max(1, count - 1)) / weight.sum()
     return int(np.argmax(excess <= standard_errors * errors)), excess, errors

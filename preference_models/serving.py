@@ -72,7 +72,8 @@ def compare_texts(
             f"{len(first)} first, {len(second)} second"
         )
     keys = [*zip(prompts, first, strict=True), *zip(prompts, second, strict=True)]
-    place = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+    # In an order of their own: swapped responses are read alike, and the logits flip to the last bit.
+    place = {key: row for row, key in enumerate(sorted(set(keys)))}
     device = model_device(model)
     embeddings = TokenizedResponses(model, list(place)).encode(model, torch.arange(len(place), device=device))
     rows = torch.tensor([place[key] for key in keys], device=device)

@@ -21,6 +21,8 @@ from accelerate import Accelerator
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
+from preference_models.checkpoints import fingerprint
+from preference_models.comparisons import Comparisons
 from preference_models.data import load_comparisons
 from preference_models.losses import LOSSES
 from preference_models.splits import SPLITS, split_held_out
@@ -37,6 +39,7 @@ __all__ = ["run"]
 CANDIDATES = (0, 1, 2, 4, 8)
 PATIENCE = 5  # Looks at the validation loss without progress after which a fit stops.
 POOLINGS = ("auto", "last", "mean")
+_WRITTEN = ("model", ".model.old", "checkpoints", "trackers", "calibration.json", "metrics.json", "config.json")
 _PLACE = ("out", "json", "threads", "resume", "overwrite", "trackers", "shard")
 
 
@@ -48,7 +51,12 @@ def run(argv: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     data = load_comparisons(arguments.data, split=arguments.dataset_split)
     rest, test = split_held_out(data, arguments.held_out, arguments.seed, by=arguments.split)
-    train, validation = split_held_out(rest, arguments.held_out, arguments.seed + 1, by=arguments.split)
+    try:
+        train, validation = split_held_out(rest, arguments.held_out, arguments.seed + 1, by=arguments.split)
+    except ValueError as error:
+        raise ValueError(
+            f"{arguments.data}: with a part held out there is too little left to choose by and to fit: {error}"
+        ) from error
     make, make_baseline = (
         model_maker(
             arguments.model,
@@ -64,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
     out = Path(arguments.out)
     accelerator = _accelerator(arguments, out)
     if accelerator.is_main_process:
-        _prepare_folder(out, arguments)
+        _prepare_folder(out, arguments, data)
     accelerator.wait_for_everyone()
     display = Display(quiet=arguments.json or not accelerator.is_main_process)
     display.stage(
@@ -106,11 +114,13 @@ def run(argv: Sequence[str]) -> int:
 def _carry_out(plan: FitRun) -> dict[str, Any]:
     try:
         return carry_out(plan)
-    except (ValueError, OSError):
+    except Exception:
         # Refused before the first checkpoint: the next call need not ask for an overwrite.
-        made = {entry.name for entry in plan.out.iterdir()}
+        made = {entry.name for entry in plan.out.iterdir()} & set(_WRITTEN)
         if plan.accelerator.is_main_process and made <= {"config.json", "trackers"}:
-            shutil.rmtree(plan.out, ignore_errors=True)
+            _delete_run(plan.out)
+            if not any(plan.out.iterdir()):
+                plan.out.rmdir()
         raise
 
 
@@ -218,7 +228,7 @@ def _fit_config(arguments: Namespace) -> FitConfig:
         disc_shrinkage=arguments.disc_shrinkage,
         loss=arguments.loss,
         label_noise=arguments.label_noise,
-        warmup_steps=min(50, arguments.steps),
+        warmup_steps=min(50, max(1, arguments.steps // 10)),  # Patience must outlast it.
         evaluate_every=max(1, arguments.steps // LOOKS),
         patience=PATIENCE,
         micro_batch_size=arguments.micro_batch_size or None,
@@ -226,11 +236,11 @@ def _fit_config(arguments: Namespace) -> FitConfig:
     )
 
 
-def _prepare_folder(out: Path, arguments: Namespace) -> None:
+def _prepare_folder(out: Path, arguments: Namespace, data: Comparisons) -> None:
     """Make the folder; a run that is there is resumed or deleted only if that was asked for."""
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"--out: {out} is a file; give a folder")
-    wanted = {k: v for k, v in vars(arguments).items() if k not in _PLACE}
+    wanted = {k: v for k, v in vars(arguments).items() if k not in _PLACE} | {"data_sha256": fingerprint(data)}
     stored = out / "config.json"
     found = _stored_settings(stored)
     if found is not None and arguments.resume:
@@ -248,11 +258,21 @@ def _prepare_folder(out: Path, arguments: Namespace) -> None:
             raise ValueError(f"--out: {out} holds a fit: --resume true goes on with it, --overwrite true deletes it")
         for name in ("data", "model"):
             place = Path(getattr(arguments, name)).resolve()
-            if place.exists() and out.resolve() in (place, *place.parents):
+            if any((out / written).resolve() in (place, *place.parents) for written in _WRITTEN):
                 raise ValueError(f"--overwrite: {name} {getattr(arguments, name)} lies in {out}; give another --out")
-        shutil.rmtree(out)
+        _delete_run(out)
     out.mkdir(parents=True, exist_ok=True)
     write_text(stored, json.dumps(wanted, indent=1) + "\n")
+
+
+def _delete_run(out: Path) -> None:
+    """What a fit writes; whatever else is in the folder is not ours."""
+    for name in _WRITTEN:
+        place = out / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def _stored_settings(path: Path) -> dict[str, Any] | None:

@@ -65,6 +65,8 @@ def model_maker(
         raise ValueError(f'--model: expected "small" or the folder of a Hugging Face model, got {model!r}')
     if model != "small" and isinstance(AutoConfig.from_pretrained(model, trust_remote_code=False), PairwiseConfig):
         raise ValueError(f"--model: {model} is a preference model already; give the backbone it was fitted from")
+    if model != "small" and AutoConfig.from_pretrained(model, trust_remote_code=False).is_encoder_decoder:
+        raise ValueError(f"--model: {model} has an encoder and a decoder; give an encoder or a causal language model")
     if model == "small" and lora:
         raise ValueError("--lora: a small model starts from random weights, which adapters would leave as they are")
 
@@ -83,6 +85,12 @@ def model_maker(
             own["chat"] = has_chat_template(AutoTokenizer.from_pretrained(model))
             config = config_class(backbone_config=AutoConfig.from_pretrained(model, trust_remote_code=False), **own)
             loaded = model_class.from_backbone(model, config)
+            rows = loaded.backbone.get_input_embeddings().num_embeddings
+            if len(loaded.tokenizer) > rows:
+                raise ValueError(
+                    f"--model: the tokenizer of {model} has {len(loaded.tokenizer)} tokens and the model {rows} "
+                    "embeddings; take a model and a tokenizer that belong together"
+                )
             if lora:
                 loaded.backbone = _with_lora(loaded.backbone, lora)
         return loaded

@@ -83,8 +83,10 @@ def carry_out(run: FitRun) -> dict[str, Any]:
         replicates=run.replicates,
         seed=run.config.seed,
         subject=f"the {_SUBJECTS.get(run.kind, 'discs')}",
+        seen=Comparisons.join(run.train, run.validation),
+        label_noise=run.config.label_noise,
     )
-    temperature = calibrations[chosen].temperature
+    calibration = calibrations[chosen]
     metrics = {
         **run.told,
         "kind": BASELINE if chosen == BASELINE else run.kind,
@@ -93,7 +95,7 @@ def carry_out(run: FitRun) -> dict[str, Any]:
         "verdict": report.verdict,
         "evaluation": report.as_dict(),
         "candidates": [{k: v for k, v in dataclasses.asdict(one).items() if k != "report"} for one in candidates],
-        "temperature": temperature,
+        "temperature": calibration.temperature,
         "settings": dataclasses.asdict(run.config),
         "seed": run.config.seed,
         "seconds": time.perf_counter() - started,
@@ -101,7 +103,7 @@ def carry_out(run: FitRun) -> dict[str, Any]:
     }
     if run.accelerator.is_main_process:
         _write(run, models[chosen], metrics, {name: (models[name], one) for name, one in calibrations.items()})
-    print_report(report, chosen, temperature, run.out, run.display)
+    print_report(report, chosen, calibration, run.out, run.display)
     return metrics
 
 
@@ -172,7 +174,9 @@ def _write(
     told = {
         name: {
             **dataclasses.asdict(one),
-            "held_out_reliability": reliability(comparison_logits(fitted, run.test), run.test),
+            "held_out_reliability": reliability(
+                comparison_logits(fitted, run.test, label_noise=run.config.label_noise), run.test
+            ),
         }
         for name, (fitted, one) in calibrations.items()
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from preference_models.calibration import Calibration
 from preference_models.evaluation import MEASURES, EvaluationReport
 from preference_models.selection import Candidate
 from rebel_pref.cli.console import Display
@@ -28,7 +29,7 @@ def print_candidates(candidates: Sequence[Candidate], chosen: int, display: Disp
     display.table("Discs, by the validation part", ("discs", "log-loss", "excess", "error", ""), rows)
 
 
-def print_report(report: EvaluationReport, chosen: str, temperature: float, out: Path, display: Display) -> None:
+def print_report(report: EvaluationReport, chosen: str, calibration: Calibration, out: Path, display: Display) -> None:
     """Four measures beside Bradley-Terry's, with intervals, and the verdict."""
     rows = []
     for name in MEASURES:
@@ -45,5 +46,6 @@ def print_report(report: EvaluationReport, chosen: str, temperature: float, out:
     display.line(f"Intervals: {report.replicates} bootstrap replicates over {report.clusters:,} {report.cluster}s.")
     if chosen == "bradley_terry":
         display.line("The model is the Bradley-Terry model: the two columns are one.")
-    display.line(f"Temperature {temperature:.3g}; the model is in {out / 'model'}.")
+    limit = " (as far as it may go: the fit was cut short, or the votes are too few)" if calibration.at_limit else ""
+    display.line(f"Temperature {calibration.temperature:.3g}{limit}; the model is in {out / 'model'}.")
     display.line(f"{report.verdict[0].upper()}{report.verdict[1:]}.")

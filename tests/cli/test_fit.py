@@ -57,6 +57,33 @@ def test_a_cycle_earns_discs(capsys, votes, tmp_path):
     assert not (out / "checkpoints").exists()
 
 
+def test_flipped_votes_are_judged_as_they_are_fitted(capsys, votes, tmp_path):
+    """A fit that reckons with flips tells the votes as well as one that does not, and its discs earn their keep."""
+    measured = {}
+    for noise in (0.0, 0.05):
+        out = tmp_path / f"{noise}"
+        code, told, _ = call(capsys, votes, "--out", out, "--discs", 2, "--label-noise", noise, *SMALL)
+        assert code == 0 and "The discs earn their keep." in told
+        measured[noise] = json.loads((out / "metrics.json").read_text())["evaluation"]["log_loss"]["model"]
+        bins = json.loads((out / "calibration.json").read_text())["2_discs"]["held_out_reliability"]
+        assert max(one["predicted"] for one in bins) <= 1 - noise
+    assert measured[0.05] == pytest.approx(measured[0.0], abs=0.1)
+
+
+def test_patience_outlasts_the_warm_up(capsys, votes, tmp_path):
+    """A short fit is not stopped before it has learned anything."""
+    options = ("--discs", 2, "--steps", 60, "--hidden", 16, "--bootstrap", 5, "--learning-rate", 0.003)
+    _, told, _ = call(capsys, votes, "--out", tmp_path / "run", "--json", *options)
+    settings = json.loads(told)["settings"]
+    assert settings["warmup_steps"] == 6 < settings["patience"] * settings["evaluate_every"]
+
+
+def test_new_responses_are_drawn_whole(capsys, votes, tmp_path):
+    options = ("--discs", 1, "--steps", 3, "--hidden", 8, "--bootstrap", 5, "--split", "item")
+    _, told, _ = call(capsys, votes, "--out", tmp_path / "run", *options)
+    assert "bootstrap replicates over 2 responses." in told and "Too little is held out (2 responses)" in told
+
+
 def test_json_and_a_choice(capsys, votes, tmp_path, monkeypatch):
     """One object on standard output, the same as the file; candidates from 0 discs on."""
     monkeypatch.setattr(command, "CANDIDATES", (0, 1))
@@ -147,6 +174,9 @@ def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
     assert fits[2] == 0 < fits[0] and fits[3] > 3  # the first fit is not done again
     _, once_more, _ = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
     assert once_more == again and len(fits) == 4  # and of a whole run, nothing
+    votes.write_text("\n".join(votes.read_text().splitlines()[:-9]))
+    code, _, err = call(capsys, votes, "--out", tmp_path / "cut", "--resume", "true", *options)
+    assert code == 2 and "other settings: data_sha256 = " in err
 
 
 @pytest.mark.parametrize(
@@ -163,6 +193,7 @@ def test_a_killed_run_goes_on(capsys, votes, tmp_path, monkeypatch):
         (("--lora", "4"), "--lora: a small model starts from random weights"),
         (("--split", "prompt"), "expected at least two distinct prompts to split"),
         (("--loss", "hinge", "--label-noise", "0.1"), "label_noise is about probabilities"),
+        (("--dataset-split", "test"), "expected a folder of a dataset to take the split 'test' of, got a file"),
     ],
 )
 def test_bad_options(capsys, votes, tmp_path, options, message):
@@ -180,6 +211,25 @@ def test_bad_data(capsys, tmp_path):
     assert code == 2 and f"no such file: {tmp_path / 'absent.csv'}" in err
 
 
+def test_a_crash_before_the_first_step_leaves_nothing(capsys, votes, tmp_path, monkeypatch):
+    """Whatever it is; but what somebody else put there stays."""
+    out, note = tmp_path / "run", tmp_path / "run" / "note.txt"
+
+    def crash(*_, **__):
+        if out.with_name("note").exists():
+            note.write_text("mine")
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(fit_run, "fit_preference_model", crash)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", str(votes), "--out", str(out)])
+    assert not out.exists()
+    out.with_name("note").touch()
+    with pytest.raises(ZeroDivisionError):
+        main(["fit", str(votes), "--out", str(out)])
+    assert [entry.name for entry in out.iterdir()] == ["note.txt"]
+
+
 def test_what_a_backbone_cannot_do_is_said_and_leaves_nothing(capsys, votes, tmp_path):
     """Weights that are cut short, and texts that do not fit: one line, and no folder that must be overwritten."""
     backbone, out = tmp_path / "backbone", tmp_path / "run"
@@ -188,6 +238,13 @@ def test_what_a_backbone_cannot_do_is_said_and_leaves_nothing(capsys, votes, tmp
     small.tokenizer.save_pretrained(backbone)
     code, _, err = call(capsys, votes, "--model", backbone, "--out", out)
     assert code == 2 and "does not fit the model's 8" in err and err.count("\n") == 1 and not out.exists()
+    t5 = tmp_path / "t5"
+    AutoConfig.for_model("t5", d_model=8, d_ff=8, num_layers=1, num_heads=2, vocab_size=9).save_pretrained(t5)
+    code, _, err = call(capsys, votes, "--model", t5, "--out", out)
+    assert code == 2 and "has an encoder and a decoder" in err and not out.exists()
+    pm.character_tokenizer("".join(map(chr, range(32, 400)))).save_pretrained(backbone)
+    code, _, err = call(capsys, votes, "--model", backbone, "--out", out)
+    assert code == 2 and "371 tokens and the model 99 embeddings" in err and not out.exists()
     weights = backbone / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     code, _, err = call(capsys, votes, "--model", backbone, "--out", out)
@@ -204,10 +261,14 @@ def test_nobody_else_s_folder_is_deleted(capsys, votes, tmp_path):
     assert code == 2 and "is a preference model already" in err and not out.exists()
     options = ("--discs", 1, "--steps", 2, "--hidden", 8, "--bootstrap", 5)
     call(capsys, votes, "--out", out, *options)
-    inside = out / "votes.jsonl"
-    inside.write_text(votes.read_text())
+    for inside in (out / "model" / "votes.jsonl", out / "votes.jsonl"):
+        inside.write_text(votes.read_text())
+    code, _, err = call(capsys, out / "model" / "votes.jsonl", "--out", out, "--overwrite", "true", *options)
+    assert code == 2 and f"data {out / 'model' / 'votes.jsonl'} lies in {out}" in err
+    code, _, err = call(capsys, votes, "--out", out / "other", *options)
     code, _, err = call(capsys, inside, "--out", out, "--overwrite", "true", *options)
-    assert code == 2 and f"data {inside} lies in {out}" in err and inside.exists()
+    assert code in (0, 1) and err == "" and inside.exists() and (out / "other" / "metrics.json").exists()
+    assert not (out / "model" / "votes.jsonl").exists()
 
 
 def test_help_names_every_kind(capsys):

@@ -60,7 +60,7 @@ def test_compare_flips_to_the_last_bit_and_agrees_with_the_matrix(model):
     names = [RESPONSES[0][i] for i in first], [RESPONSES[0][j] for j in second]
     prompts = [PROMPTS[0]] * len(first)
     there, back = model.compare(prompts, *names), model.compare(prompts, *names[::-1])
-    assert torch.allclose(there, -back, atol=1e-5)
+    assert torch.equal(there, -back)
     assert there.requires_grad == (getattr(model.config, "vote", "soft") == "soft")
     torch.testing.assert_close(there.detach(), logits_of(model)[0, first, second], atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="as many first and second"):

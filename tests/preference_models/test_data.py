@@ -245,11 +245,37 @@ def test_half_characters_and_endless_nesting_are_named_with_their_line(tmp_path)
     assert pm.load_comparisons([{"prompt": deep, "first": "a", "second": "b", "outcome": 1}]).prompts == (deep,)
 
 
+def test_chats_as_cells_of_a_table(tmp_path):
+    """JSON in a string is the chat that it says; a conversation that is none is refused."""
+    said_a, said_b = ([*ASK, *said(text)] for text in "ab")
+    row = {"conversation_a": json.dumps(said_a), "conversation_b": json.dumps(said_b), "winner": "model_a"}
+    assert columns(pm.load_comparisons([row])) == [("why?", "a", "b", 1.0, 1.0)]
+    row = {"prompt": "why?", "chosen": json.dumps(said("a")), "rejected": json.dumps(said("b"))}
+    assert columns(pm.load_comparisons([row])) == [("why?", "a", "b", 1.0, 1.0)]
+    with pytest.raises(ValueError, match="row 0: expected whole chats, got 'a' and 'b'"):
+        pm.load_comparisons([{"conversation_a": "a", "conversation_b": "b", "winner": "tie"}])
+
+
+def test_what_users_say_after_the_first_answer_is_told_of(caplog):
+    one, other = ([*ASK, *said(text), *ASK, *said("end")] for text in "ab")
+    assert pm.load_comparisons([{"chosen": one, "rejected": other}]).first == ("a\n\nwhy?\n\nend",)
+    assert "1 rows have chats that go on after the first answer" in caplog.text
+
+
+def test_a_pair_s_own_annotator_counts():
+    verdict = {"first": 0, "second": 1, "outcome": 1}
+    pairs = [{**verdict, "annotator": "me"}, verdict]
+    rows = [{"prompt": "p", "responses": ["a", "b"], "group": "g", "pairs": pairs}]
+    assert pm.load_comparisons(rows).group == ("me", "g")
+
+
 def test_a_prompt_that_its_chats_do_not_have(tmp_path):
     row = {"prompt": "answer", "chosen": [*ASK, *said("a")], "rejected": [*ASK, *said("b")]}
     with pytest.raises(ValueError, match="row 0: expected chats that begin with their prompt, got 'answer'"):
         pm.load_comparisons([row])
     assert pm.load_comparisons([{**row, "prompt": "why? "}]).prompts == ("why? ",)
+    row = {"prompt": "why?", **{side: [SYSTEM, *ASK, *said(side)] for side in ("chosen", "rejected")}}
+    assert pm.load_comparisons([row]).prompts == (conversation([SYSTEM, *ASK]),)
 
 
 def test_a_damaged_archive_is_named(tmp_path):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import preference_models as pm
+from preference_models import evaluation
 from preference_models.calibration import best_temperature_factor
-from preference_models.evaluation import clusters, evaluate_logits, reliability
+from preference_models.evaluation import clusters, comparison_logits, evaluate_logits, reliability
 from preference_models.selection import simplest_within
 from rebel_pref.games.text import rock_paper_scissors_text
 from rebel_pref.preferences import FunctionOracle
@@ -109,14 +110,67 @@ def test_what_the_bootstrap_draws():
     everything = pm.Comparisons(
         ("p", "p", "q", "q"), tuple("acac"), tuple("bdbd"), np.ones(4), group=("x", "y", "y", "z")
     )
-    assert clusters(everything)[0] == "group" and clusters(everything)[1].tolist() == [0, 1, 1, 2]
     many = data([1.0] * 20, prompts=tuple(f"p{k // 2}" for k in range(20)))
-    assert clusters(many)[0] == "prompt" and clusters(many)[1].tolist() == [k // 2 for k in range(20)]
-    assert clusters(replace(everything, group=None))[0] == "pair"
     one = pm.Comparisons(("p",) * 3, ("a", "b", "a"), ("b", "a", "c"), np.ones(3))
-    assert clusters(one)[0] == "pair" and clusters(one)[1].tolist() == [0, 0, 1]
     crowd = replace(one, group=("x", "y", "z"))  # three people, two pairs
-    assert clusters(crowd)[0] == "pair" and clusters(crowd)[1].tolist() == [0, 0, 1]
+    for comparisons, name, members in (
+        (everything, "group", [0, 1, 1, 2]),
+        (many, "prompt", [k // 2 for k in range(20)]),
+        (replace(everything, group=None), "pair", [0, 1, 2, 3]),
+        (one, "pair", [0, 0, 1]),
+        (crowd, "pair", [0, 0, 1]),
+    ):
+        found = clusters(comparisons)
+        assert (found.name, found.members.tolist()) == (name, [[k, k] for k in members])
+        assert found.count == max(members) + 1
+
+
+def test_new_responses_are_drawn_with_all_their_comparisons():
+    """b and c are new: a pair of both is there as often as both are, multiplied; where one is known, nothing is new."""
+    pairs = [("a", "b"), ("b", "d"), ("c", "a"), ("c", "b"), ("e", "c")]
+    held_out = pm.Comparisons(("p",) * 5, *map(tuple, zip(*pairs, strict=True)), np.ones(5))
+    seen = pm.Comparisons(("p",) * 2, ("a", "d"), ("d", "e"), np.ones(2))
+    found = clusters(held_out, seen)
+    assert (found.name, found.count) == ("response", 2)
+    assert found.members.tolist() == [[0, 0], [0, 0], [1, 1], [1, 0], [1, 1]]
+    assert clusters(held_out, held_out).name == clusters(held_out).name == "pair"
+    report = evaluate_logits(np.zeros(5), np.ones(5), held_out, seen=seen, replicates=50)
+    assert report.clusters == 2 and "too little is held out (2 responses)" in report.verdict
+
+
+def test_intervals_of_new_responses_hold_what_they_promise():
+    """Two models that are equally wrong, by the response: pairs drawn one by one decide too often between them."""
+    decided = {"pair": 0, "response": 0}
+    rng = np.random.default_rng(0)
+    new, old = [f"new {i}" for i in range(8)], [f"{i}" for i in range(32)]
+    seen = pm.Comparisons(("p",) * 31, old[1:], old[:-1], np.ones(31))
+    pairs = [(x, y) for x in new for y in old] + [(x, y) for i, x in enumerate(new) for y in new[:i]]
+    place = {name: row for row, name in enumerate(new + old)}
+    index = np.array([[place[x], place[y]] for x, y in pairs])
+    held_out = pm.Comparisons(("p",) * len(pairs), *map(tuple, zip(*pairs, strict=True)), np.full(len(pairs), 0.5))
+    for _ in range(100):
+        truth = rng.normal(size=40)
+        ours, theirs = (truth + rng.normal(size=40) * (np.arange(40) < 8) for _ in range(2))
+        gap = truth[index[:, 0]] - truth[index[:, 1]]
+        votes = replace(held_out, outcome=1 / (1 + np.exp(-gap)))
+        for name, known in (("pair", None), ("response", seen)):
+            logits = [strength[index[:, 0]] - strength[index[:, 1]] for strength in (ours, theirs)]
+            report = evaluate_logits(*logits, votes, seen=known, replicates=200)
+            decided[name] += report.log_loss.low > 0 or report.log_loss.high < 0
+    assert decided["pair"] > 25 and decided["response"] < 15
+
+
+def test_votes_that_are_flipped_are_measured_as_such():
+    """P of a vote is nu + (1 - 2 nu) P, odd in the logit to the last bit, and has the loss that the votes have."""
+    logits = np.array([0.0, 1.0, -1.0, 30.0, -800.0, 800.0])
+    held_out = data([1.0] * 6)
+    oracle = FunctionOracle(lambda prompt, one, other: 0.75)
+    assert comparison_logits(oracle, held_out, label_noise=0.1) == pytest.approx(math.log(0.7 / 0.3))
+    flipped = evaluation._flipped(logits, 0.1)
+    share = 0.1 + 0.8 / (1 + np.exp(-np.clip(logits, -700, 700)))
+    np.testing.assert_allclose(flipped, np.log(share / (1 - share)), rtol=1e-12)
+    assert np.array_equal(evaluation._flipped(-logits, 0.1), -flipped)
+    np.testing.assert_allclose(evaluation._flipped(logits[:4], 0.0), logits[:4], rtol=1e-12)
 
 
 def test_the_interval_is_wider_where_votes_come_in_clusters():
@@ -207,10 +261,11 @@ def test_the_simplest_within_one_standard_error():
     """Excesses .2 +- .1, .05 +- .1 and 0 (four clusters): the second is the first within one error, none within 0."""
     spread = np.sqrt(3) * 0.1 * np.array([1, -1, 1, -1])
     losses = np.stack([0.5 + 0.2 + spread, 0.5 + 0.05 + spread, np.full(4, 0.5)])
-    chosen, excess, errors = simplest_within(losses, np.ones(4), np.arange(4), 1.0)
+    members = np.repeat(np.arange(4), 2).reshape(4, 2)
+    chosen, excess, errors = simplest_within(losses, np.ones(4), members, 1.0)
     assert chosen == 1 and excess == pytest.approx([0.2, 0.05, 0.0]) and errors == pytest.approx([0.1, 0.1, 0.0])
-    assert simplest_within(losses, np.ones(4), np.arange(4), 0.0)[0] == 2
-    assert simplest_within(losses, np.ones(4), np.arange(4), 2.5)[0] == 0
+    assert simplest_within(losses, np.ones(4), members, 0.0)[0] == 2
+    assert simplest_within(losses, np.ones(4), members, 2.5)[0] == 0
 
 
 def test_discs_are_chosen_where_they_pay():
