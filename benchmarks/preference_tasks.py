@@ -23,7 +23,7 @@ from preference_models import (
     HybridPreferenceModel,
     character_tokenizer,
     small_backbone,
-    split_held_out_pairs,
+    split_held_out,
 )
 
 __all__ = ["TEXTS", "Make", "Task", "blotto", "cyclic_texts", "transitive", "ukp"]
@@ -98,10 +98,10 @@ def blotto(split: int, votes: int | None) -> tuple[Task, Make]:
     i, j = np.triu_indices(len(game), 1)
     outcome = 0.5 + 0.5 * np.sign(game.payoff[i, j])
     everything = Comparisons(("",) * len(i), tuple(items[k] for k in i), tuple(items[k] for k in j), outcome)
-    rest, held_out = split_held_out_pairs(everything, 0.2, split)
+    rest, held_out = split_held_out(everything, 0.2, split)
     if votes is not None:
         rest = with_votes(rest, votes, np.random.default_rng([split, votes]))
-    fit, validation = split_held_out_pairs(rest, 0.15, split + 100)
+    fit, validation = split_held_out(rest, 0.15, split + 100)
     condition = "exact" if votes is None else f"{votes} vote{'s' * (votes > 1)} a pair"
     return Task("Blotto", condition, fit, validation, held_out), make_tabular(items)
 
@@ -152,8 +152,8 @@ def transitive(seed: int, items: int = 40, prompts: int = 6) -> tuple[Task, Make
         columns[3] += (rng.binomial(3, share) / 3).tolist()
     asked, first, second = (tuple(column) for column in columns[:3])
     everything = Comparisons(asked, first, second, np.array(columns[3]), np.full(len(columns[3]), 3.0))
-    rest, held_out = split_held_out_pairs(everything, 0.2, seed)
-    fit, validation = split_held_out_pairs(rest, 0.15, seed + 100)
+    rest, held_out = split_held_out(everything, 0.2, seed)
+    fit, validation = split_held_out(rest, 0.15, seed + 100)
     return Task("transitive", "3 votes a pair", fit, validation, held_out), make_tabular([*names, *"0123456789"])
 
 
@@ -175,8 +175,8 @@ def ukp(path: Path, split: int) -> tuple[Task, Make]:
                 weight.append(float(ours + theirs + ties))
         start += len(topic["arguments"])
     everything = Comparisons(tuple(prompts), tuple(first), tuple(second), np.array(outcome), np.array(weight))
-    rest, held_out = split_held_out_pairs(everything, 0.2, split)
-    fit, validation = split_held_out_pairs(rest, 0.15, split + 100)
+    rest, held_out = split_held_out(everything, 0.2, split)
+    fit, validation = split_held_out(rest, 0.15, split + 100)
     return Task("UKPConvArg1", "32 topics", fit, validation, held_out), make_tabular(names)
 
 

@@ -11,8 +11,7 @@ from preference_models.comparisons import (
     ask,
     draw_comparisons,
     draw_votes,
-    perturb,
-    split_held_out_pairs,
+    near_misses,
 )
 from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel
 from preference_models.data import load_comparisons
@@ -74,8 +73,8 @@ __all__ = [
     "load_comparisons",
     "logistic_loss",
     "majority_of",
+    "near_misses",
     "pair_logits",
-    "perturb",
     "preference_logits",
     "small_backbone",
     "small_bradley_terry_model",
@@ -84,6 +83,5 @@ __all__ = [
     "small_hybrid_model",
     "small_majority_model",
     "split_held_out",
-    "split_held_out_pairs",
     "tokenize",
 ]

@@ -18,6 +18,10 @@ from preference_models.serving import evaluating
 __all__ = ["PairReader", "PreparedComparisons", "ReadComparisons", "TokenizedComparisons", "prepare", "prompt_batches"]
 
 
+PAIRS_AT_ONCE = 64
+"""That a model reads without gradients."""
+
+
 class PairReader(Protocol):
     """A model that reads both responses at once (a cross-encoder), and so embeds none."""
 
@@ -43,7 +47,7 @@ class PreparedComparisons(Protocol):
         """Embeddings of the distinct responses in comparisons `rows` [P] (None if there are none); logits [P]."""
         ...
 
-    def logits(self, model: Any, *, batch_size: int = 256) -> Tensor:
+    def logits(self, model: Any) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         ...
 
@@ -82,10 +86,10 @@ class TokenizedComparisons:
         embeddings = self.texts.encode(model, needed)
         return embeddings, pair_logits(embeddings, place[:count], place[count:])
 
-    def logits(self, model: PreferenceModel, *, batch_size: int = 256) -> Tensor:
+    def logits(self, model: PreferenceModel) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         with evaluating(model):
-            return pair_logits(self.texts.encode_all(model, batch_size=batch_size), self.first, self.second)
+            return pair_logits(self.texts.encode_all(model), self.first, self.second)
 
     def shares(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """See :class:`PreparedComparisons`; a response that is read in several parts is shared between them."""
@@ -114,11 +118,11 @@ class ReadComparisons:
             [data.prompts[i] for i in index], [data.first[i] for i in index], [data.second[i] for i in index]
         )
 
-    def logits(self, model: PairReader, *, batch_size: int = 64) -> Tensor:
+    def logits(self, model: PairReader) -> Tensor:
         """Logits [N] of all comparisons, without gradients and in evaluation mode."""
         with evaluating(model):
             rows = torch.arange(len(self.comparisons))
-            return torch.cat([self.pair_logits(model, part)[1] for part in torch.split(rows, batch_size)])
+            return torch.cat([self.pair_logits(model, part)[1] for part in torch.split(rows, PAIRS_AT_ONCE)])
 
     def shares(self, parts: Sequence[Tensor]) -> None:
         """Nothing is embedded, so nothing is shared."""

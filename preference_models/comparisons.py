@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from rebel_pref.preferences import FloatArray, PreferenceOracle
+from rebel_pref.preferences import FloatArray, PreferenceOracle, checked_answer
 
-__all__ = ["Comparisons", "ask", "draw_comparisons", "draw_votes", "perturb", "split_held_out_pairs"]
+__all__ = ["Comparisons", "ask", "draw_comparisons", "draw_votes", "near_misses"]
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def ask(
     for start in range(0, len(distinct), batch_size):
         chunk = distinct[start : start + batch_size]
         verdicts = oracle.prefer([p for p, _, _ in chunk], [[a] for _, a, _ in chunk], [[b] for _, _, b in chunk])
-        answers.update(zip(chunk, np.asarray(verdicts, dtype=np.float64)[:, 0, 0].tolist(), strict=True))
+        answers.update(zip(chunk, checked_answer(verdicts, (len(chunk), 1, 1))[:, 0, 0].tolist(), strict=True))
     return np.array([answers[key] for key in keys])
 
 
@@ -189,7 +189,7 @@ def draw_comparisons(
     return Comparisons(tuple(asked), tuple(first), tuple(second), filled).select(judged)
 
 
-def perturb(texts: Sequence[str], alphabet: str, *, count: int, seed: int) -> list[str]:
+def near_misses(texts: Sequence[str], alphabet: str, *, count: int, seed: int) -> list[str]:
     """Up to `count` distinct near misses of `texts`: one or two characters inserted, deleted or replaced.
 
     A model fitted to well-formed responses alone says anything about the rest, and a policy finds out.
@@ -212,26 +212,3 @@ def perturb(texts: Sequence[str], alphabet: str, *, count: int, seed: int) -> li
         if len(found) == count:
             break
     return list(found)
-
-
-def split_held_out_pairs(comparisons: Comparisons, fraction: float, seed: int) -> tuple[Comparisons, Comparisons]:
-    """Split into (train, held out): whole unordered pairs of a prompt go to one side or the other.
-
-    Parameters
-    ----------
-    fraction : share of the distinct pairs to hold out, in (0, 1); at least one pair stays on each side.
-    """
-    if not 0.0 < fraction < 1.0:
-        raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    keys = [
-        (prompt, min(one, other), max(one, other))
-        for prompt, one, other in zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
-    ]
-    distinct = list(dict.fromkeys(keys))
-    if len(distinct) < 2:
-        raise ValueError(f"expected at least two distinct pairs to split, got {len(distinct)}")
-    held = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
-    chosen = np.random.default_rng(seed).permutation(len(distinct))[:held]
-    outside = {distinct[i] for i in chosen}
-    mask = np.array([key in outside for key in keys])
-    return comparisons.select(~mask), comparisons.select(mask)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from preference_models.batching import prepare
 from preference_models.comparisons import Comparisons, ask
-from rebel_pref.preferences import FloatArray
+from rebel_pref.preferences import FloatArray, probabilities
 
 __all__ = [
     "FEWEST_PROMPTS",
@@ -322,7 +322,7 @@ def _percentiles(values: FloatArray, edges: Sequence[float]) -> FloatArray:
 
 def _sums(logits: FloatArray, outcome: FloatArray, weight: FloatArray, cluster: NDArray[np.int64]) -> FloatArray:
     """What the measures are ratios of, summed over each cluster: [C, 5 + 3 BINS]."""
-    share = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    share = probabilities(logits)
     decided = outcome != 0.5
     right = decided & (np.sign(logits) == np.sign(outcome - 0.5))
     # Both orders at once: look at the favourite. Where there is none, both of the even pair are.

@@ -15,7 +15,7 @@ import numpy as np
 
 from preference_models.comparisons import ask
 from preference_models.messages import conversation, response_text
-from rebel_pref.preferences import FloatArray, PreferenceOracle
+from rebel_pref.preferences import FloatArray, PreferenceOracle, checked_answer
 
 __all__ = ["PairwiseJudge", "as_pairwise_judge", "group_win_rates"]
 
@@ -71,7 +71,7 @@ def group_win_rates(
                 continue
             chosen = [asked[start] for start in starts]
             matrix = oracle.prefer(chosen, [texts[start : start + size] for start in starts])
-            rates_of = _against_others(np.asarray(matrix, dtype=np.float64))
+            rates_of = _against_others(checked_answer(matrix, (len(starts), size, size)))
             if missing == "mean":
                 rates_of = np.where(np.isnan(rates_of), _mean(rates_of)[:, None], rates_of)
             for start, rates in zip(starts, rates_of, strict=True):

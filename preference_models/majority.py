@@ -13,8 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 from preference_models.base import EmbeddingModel, PairwiseConfig
 from preference_models.heads import float32_linear
-from preference_models.serving import complementary
-from rebel_pref.preferences import FloatArray, PreferenceOracle, check_texts
+from rebel_pref.preferences import FloatArray, PreferenceOracle, check_texts, checked_answer, complementary
 
 __all__ = [
     "MajorityOracle",
@@ -147,7 +146,9 @@ class MajorityOracle:
         shape = (len(prompts), len(responses[0]), len(rivals[0]))
         total, share = np.zeros(shape), np.zeros(shape)
         for place, (model, weight) in enumerate(zip(self.models, self.weights, strict=True)):
-            votes = _votes(model.prefer(prompts, responses, opponents), shape, place)
+            votes = checked_answer(
+                model.prefer(prompts, responses, opponents), shape, f"member {place} of the majority"
+            )
             if self.hard:
                 margin = votes - 0.5
                 votes = 0.5 + 0.5 * np.sign(np.where(np.abs(margin) < EVEN, 0.0, margin))
@@ -188,19 +189,6 @@ def majority_of(
         raise ValueError(f'vote must be "soft" or "hard", got {vote!r}')
     largest = max(given)  # Of huge weights not even the sum overflows.
     return MajorityOracle(tuple(models), tuple(weight / largest for weight in given), vote == "hard")
-
-
-def _votes(answer: FloatArray, shape: tuple[int, ...], place: int) -> FloatArray:
-    """Win probabilities as a member answered, NaN where it did not; or say what is wrong with them."""
-    votes = np.asarray(answer, dtype=np.float64)
-    if votes.shape != shape:
-        raise ValueError(f"member {place} of the majority answered with shape {votes.shape}, expected {shape}")
-    outside = votes[(votes < 0.0) | (votes > 1.0)]
-    if outside.size:
-        raise ValueError(
-            f"member {place} of the majority answered {outside[0]:.6g}, expected win probabilities in [0, 1] or NaN"
-        )
-    return votes
 
 
 AutoConfig.register(MajorityPreferenceConfig.model_type, MajorityPreferenceConfig)

@@ -70,7 +70,6 @@ def choose_discs(
     num_discs: Sequence[int] = (0, 1, 2, 4),
     shrinkage: Sequence[float] = (),
     standard_errors: float = 1.0,
-    progress: Callable[[int, int, float], None] | None = None,
     fit: Callable[[Any, int, FitConfig], FitReport] | None = None,
 ) -> Selection:
     """Fit a model for every number of discs and every shrinkage, and keep the simplest that is as good as the best.
@@ -88,7 +87,6 @@ def choose_discs(
     num_discs : candidates, with 0 among them.
     shrinkage : values of disc_shrinkage to try with every number of discs but 0; empty for that of `config`.
     standard_errors : 1 is the rule of Breiman et al. 1984 (section 3.4.3), on the paired difference.
-    progress : called with the number of discs, the step and the loss.
     fit : replaces :func:`fit_preference_model`; called with the model, its number of discs and its settings.
     """
     config = FitConfig() if config is None else config
@@ -108,8 +106,7 @@ def choose_discs(
         if fit is not None:
             reports.append(fit(model, count, asked))
         else:
-            told = None if progress is None else _told(progress, count)
-            reports.append(fit_preference_model(model, train, validation, asked, progress=told))
+            reports.append(fit_preference_model(model, train, validation, asked))
         models.append(model)
         logits = comparison_logits(model, validation, label_noise=config.label_noise)
         if config.loss != "logistic":  # No other fits probabilities.
@@ -155,7 +152,3 @@ def simplest_within(
     )
     errors = np.sqrt((spread**2).sum(axis=1) * count / max(1, count - 1)) / weight.sum()
     return int(np.argmax(excess <= standard_errors * errors)), excess, errors
-
-
-def _told(progress: Callable[[int, int, float], None], count: int) -> Callable[[int, float], None]:
-    return lambda step, loss: progress(count, step, loss)

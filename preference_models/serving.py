@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -15,11 +14,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from preference_models.heads import E, pair_logits, preference_logits
 from preference_models.responses import PreferenceModel, TokenIds, TokenizedResponses, model_device
-from rebel_pref.preferences import FloatArray, check_texts
+from rebel_pref.preferences import FloatArray, check_texts, complementary, probabilities
 
 __all__ = [
     "compare_texts",
-    "complementary",
     "embed_texts",
     "evaluating",
     "in_mode",
@@ -94,17 +92,8 @@ def preferences_from_logits(logits: Tensor, *, symmetric: bool) -> FloatArray:
     ``P + P.T == 1`` then holds to the last bit (x + (1 - x) rounds to 1 for every double x in [0, 1]),
     which two sigmoids do not give.
     """
-    values = np.asarray(logits.detach().to("cpu", torch.float64).numpy())
-    probability = np.asarray(0.5 * (1.0 + np.tanh(0.5 * values)))
+    probability = probabilities(logits.detach().to("cpu", torch.float64).numpy())
     return complementary(probability) if symmetric else probability
-
-
-def complementary(preferences: FloatArray) -> FloatArray:
-    """Preferences [..., K, K] whose lower triangle is 1 - the upper one; NaN stays NaN, in both."""
-    result = preferences.copy()
-    rows, columns = np.tril_indices(result.shape[-1], -1)
-    result[..., rows, columns] = 1.0 - result[..., columns, rows]
-    return result
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from preference_models.comparisons import Comparisons, split_held_out_pairs
+from preference_models.comparisons import Comparisons
 
 __all__ = ["SPLITS", "Split", "split_held_out"]
 
@@ -32,14 +32,15 @@ def split_held_out(
     """
     if by not in SPLITS:
         raise ValueError(f"by must be one of {', '.join(SPLITS)}, got {by!r}")
-    if by == "pair":
-        return split_held_out_pairs(comparisons, fraction, seed)
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
     first: list[tuple[str, ...]]
     second: list[tuple[str, ...]]
     if by == "prompt":
         first = second = [(prompt,) for prompt in comparisons.prompts]
+    elif by == "pair":
+        rows = zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True)
+        first = second = [(prompt, *sorted(pair)) for prompt, *pair in rows]
     else:
         first = list(zip(comparisons.prompts, comparisons.first, strict=True))
         second = list(zip(comparisons.prompts, comparisons.second, strict=True))

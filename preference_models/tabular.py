@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
-from preference_models.serving import complementary
-from rebel_pref.preferences import FloatArray, check_preferences, check_texts
+from rebel_pref.preferences import FloatArray, check_preferences, check_texts, complementary
 
 __all__ = ["TabularPreferenceConfig", "TabularPreferenceModel"]
 

@@ -47,7 +47,7 @@ def fit_preference_model(
     Parameters
     ----------
     train : comparisons to fit.
-    held_out : comparisons to judge the fit by (:func:`split_held_out_pairs`), or None.
+    held_out : comparisons to judge the fit by (:func:`split_held_out`), or None.
     truth : true P(first wins) of the held-out comparisons [len(held_out)] (:func:`ask` a true judge), NaN where it is
         not known, or None.
     progress : called after every step with its number (from 1) and its loss.

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from rebel_pref.budgets import (
+from rebel_pref.pair_designs import (
     PairDesign,
     PayoffEstimates,
     active_pairs,
@@ -21,6 +21,7 @@ from rebel_pref.preferences import (
     FloatArray,
     PreferenceOracle,
     check_texts,
+    checked_answer,
     payoffs_from_preferences,
     symmetrize_preferences,
 )
@@ -34,7 +35,7 @@ class BudgetedOracle:
     """Ask an expensive oracle for a random part of the pairs only.
 
     In a group each response is compared with `degree` others, or with about as many, by one of the designs of
-    :mod:`rebel_pref.budgets`; against opponents, whatever the design, with `degree` of them drawn at random. Which
+    :mod:`rebel_pref.pair_designs`; against opponents, whatever the design, with `degree` of them drawn at random. Which
     pairs is decided by the seed and the texts alone (and by the guess, where the design is active), so the same
     question asks the same pairs, whenever.
 
@@ -91,14 +92,14 @@ class BudgetedOracle:
             )
         self.oracle = oracle
         self.degree = degree
-        self.kind = design
+        self.design = design
         self.guess = guess
         self.seed = seed
         self.queries = 0
 
-    def design(self, prompt: str, responses: Sequence[str]) -> PairDesign:
+    def design_of(self, prompt: str, responses: Sequence[str]) -> PairDesign:
         """The pairs that are asked about a group of K >= 2 responses: what the estimates of their payoffs need."""
-        known = _usable(self._guessed([prompt], [responses]))[0] if self.kind == "active" else None
+        known = _usable(self._guessed([prompt], [responses]))[0] if self.design == "active" else None
         return self._drawn(prompt, responses, known)
 
     def payoffs(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> list[PayoffEstimates]:
@@ -165,7 +166,7 @@ class BudgetedOracle:
             for b, prompt in enumerate(prompts):
                 asked += [(b, i, j) for i, j in self._met(prompt, responses[b], opponents[b])]
         elif size > 1:
-            known = _usable(result) if self.kind == "active" else None
+            known = _usable(result) if self.design == "active" else None
             for b, prompt in enumerate(prompts):
                 drawn = self._drawn(prompt, responses[b], None if known is None else known[b])
                 asked += [(b, i, j) for i, j in drawn.pairs]
@@ -182,11 +183,11 @@ class BudgetedOracle:
         """The design of one group; `known` [K, K], what the guess says of it, is for the active one."""
         size = len(responses)
         rng = self._rng(prompt, responses, [])
-        if self.kind == "active":
+        if self.design == "active":
             assert known is not None
             return active_pairs(known, min(self.degree, size - 1) * size / 2, rng)
         degree = min(self.degree + self.degree % 2 * (size % 2), size - 1)
-        return (circular_pairs if self.kind == "circular" else regular_pairs)(size, degree, rng)
+        return (circular_pairs if self.design == "circular" else regular_pairs)(size, degree, rng)
 
     def _met(self, prompt: str, responses: Sequence[str], opponents: Sequence[str]) -> list[tuple[int, int]]:
         """Pairs of a response and an opponent."""
@@ -204,7 +205,7 @@ class BudgetedOracle:
         assert self.guess is not None
         rivals = responses if opponents is None else opponents
         expected = (len(prompts), len(responses[0]), len(rivals[0]))
-        return _checked(self.guess.prefer(prompts, responses, opponents), expected, "guess")
+        return checked_answer(self.guess.prefer(prompts, responses, opponents), expected, "the guess")
 
     def _answers(
         self,
@@ -222,7 +223,7 @@ class BudgetedOracle:
             [[responses[b][i]] for b, i, _ in pairs],
             [[rivals[b][j]] for b, _, j in pairs],
         )
-        return _checked(answers, (len(pairs), 1, 1), "oracle")[:, 0, 0]
+        return checked_answer(answers, (len(pairs), 1, 1))[:, 0, 0]
 
     def _rng(self, prompt: str, responses: Sequence[str], opponents: Sequence[str]) -> np.random.Generator:
         """A generator that the seed and the texts determine: a run that is resumed asks the same pairs."""
@@ -233,16 +234,6 @@ class BudgetedOracle:
                 data = text.encode("utf-8", "surrogatepass")
                 digest.update(f"{len(data)}:".encode() + data)
         return np.random.default_rng([self.seed, int.from_bytes(digest.digest(), "little")])
-
-
-def _checked(answer: ArrayLike, expected: tuple[int, ...], who: str) -> FloatArray:
-    """A fresh array of probabilities, NaN where there is none."""
-    result = np.array(answer, dtype=np.float64)
-    if result.shape != expected:
-        raise ValueError(f"the {who} answered with shape {result.shape}, expected {expected}")
-    if np.nanmin(result, initial=0.5) < 0.0 or np.nanmax(result, initial=0.5) > 1.0:
-        raise ValueError(f"the {who} answered with a value outside [0, 1]; it must give probabilities, not logits")
-    return result
 
 
 def _usable(preferences: FloatArray) -> FloatArray:

@@ -18,14 +18,21 @@ __all__ = [
     "PreferenceOracle",
     "check_preferences",
     "check_texts",
+    "checked_answer",
+    "complementary",
     "exactly_skew",
     "payoffs_from_preferences",
     "preferences_from_payoffs",
+    "probabilities",
+    "skew_payoffs",
     "symmetrize_logits",
     "symmetrize_preferences",
 ]
 
 FloatArray = NDArray[np.float64]
+
+ROUNDING = 0.01
+"""Of P + P.T = 1 in an oracle's answer: above what batching does to a half-precision model, below a position bias."""
 
 
 @runtime_checkable
@@ -104,6 +111,63 @@ def check_texts(
                 f"{len(lists)} lists of lengths {sorted(widths)}"
             )
     return responses if opponents is None else opponents
+
+
+def checked_answer(answer: ArrayLike, shape: tuple[int, ...], who: str = "the oracle") -> FloatArray:
+    """A fresh array of what `who` answered: probabilities of this shape, NaN where there is no judgement.
+
+    Raises
+    ------
+    ValueError
+        For another shape, or anything outside [0, 1].
+    """
+    result = np.array(answer, dtype=np.float64)
+    if result.shape != shape:
+        raise ValueError(f"{who} answered with shape {result.shape}, expected {shape}")
+    outside = result[(result < 0.0) | (result > 1.0)]
+    if outside.size:
+        raise ValueError(f"{who} answered {outside[0]:.6g}, expected probabilities (not logits) in [0, 1], or NaN")
+    return result
+
+
+def skew_payoffs(preferences: FloatArray, names: Sequence[str]) -> FloatArray:
+    """``(A - A^T) / 2`` of an oracle's answer [K, K], a judge that may round: NaN stays, the diagonal is 0.
+
+    Parameters
+    ----------
+    names : of the K responses, for the error.
+
+    Raises
+    ------
+    ValueError
+        If ``P + P.T`` is further from 1 than :data:`ROUNDING`.
+    """
+    payoffs = np.asarray(payoffs_from_preferences(preferences))
+    excess = np.abs(payoffs + payoffs.T)
+    np.fill_diagonal(excess, 0.0)
+    if np.nanmax(excess, initial=0.0) > 2.0 * ROUNDING:
+        i, j = _worst(np.nan_to_num(excess))
+        raise ValueError(
+            f"the oracle contradicts itself: P({names[i]!r} wins) + P({names[j]!r} wins) = "
+            f"{preferences[i, j] + preferences[j, i]:.4g}, expected 1 (tolerance {ROUNDING}); ask it in both orders "
+            "and average (rebel_pref.preferences.symmetrize_preferences)"
+        )
+    result: FloatArray = 0.5 * (payoffs - payoffs.T)
+    np.fill_diagonal(result, 0.0)
+    return result
+
+
+def probabilities(logits: ArrayLike) -> FloatArray:
+    """``sigmoid(logits)`` in float64; large logits do not overflow."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64))))
+
+
+def complementary(preferences: FloatArray) -> FloatArray:
+    """Preferences [..., K, K] whose lower triangle is 1 - the upper one; NaN stays NaN, in both."""
+    result = preferences.copy()
+    rows, columns = np.tril_indices(result.shape[-1], -1)
+    result[..., rows, columns] = 1.0 - result[..., columns, rows]
+    return result
 
 
 def payoffs_from_preferences(preferences: Any) -> Any:

@@ -12,13 +12,10 @@ import numpy as np
 
 from rebel_pref.games import PreferenceGame
 from rebel_pref.payoffs import drop_unjudged
-from rebel_pref.preferences import PreferenceOracle, payoffs_from_preferences
+from rebel_pref.preferences import PreferenceOracle, checked_answer, skew_payoffs
 from rebel_pref.ranking import Ranking, rank
 
 __all__ = ["rank_responses"]
-
-_TOLERANCE = 0.01
-"""Of P + P.T = 1 in an oracle's answer: what half precision does to a model, and no position bias."""
 
 
 def rank_responses(oracle: PreferenceOracle, prompt: str, responses: Sequence[str]) -> Ranking:
@@ -48,19 +45,8 @@ def rank_responses(oracle: PreferenceOracle, prompt: str, responses: Sequence[st
     if isinstance(responses, str) or len(responses) < 2:
         raise ValueError(f"expected a list of at least 2 responses, got {responses!r}")
     size = len(responses)
-    answer = np.asarray(oracle.prefer([prompt], [list(responses)]), dtype=np.float64)
-    if answer.shape != (1, size, size):
-        raise ValueError(f"the oracle answered with shape {answer.shape}, expected {(1, size, size)}")
-    if np.nanmin(answer, initial=0.5) < 0.0 or np.nanmax(answer, initial=0.5) > 1.0:
-        raise ValueError("the oracle answered with a value outside [0, 1]; it must give probabilities, not logits")
-    payoffs = payoffs_from_preferences(answer[0])
-    np.fill_diagonal(payoffs, 0.0)
-    if (excess := float(np.nanmax(np.abs(payoffs + payoffs.T)))) > 2.0 * _TOLERANCE:
-        raise ValueError(
-            f"the oracle contradicts itself: P + P.T is up to {0.5 * excess:.3g} from 1 (tolerance {_TOLERANCE}); ask "
-            "it in both orders and average (rebel_pref.preferences.symmetrize_preferences)"
-        )
-    payoffs = 0.5 * (payoffs - payoffs.T)
+    answer = checked_answer(oracle.prefer([prompt], [list(responses)]), (1, size, size))
+    payoffs = skew_payoffs(answer[0], responses)
     kept = list(drop_unjudged(payoffs))
     if len(kept) < 2:
         raise ValueError(f"the oracle judged no two of {size} responses to prompt {prompt[:60]!r}")

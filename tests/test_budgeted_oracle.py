@@ -34,13 +34,13 @@ def test_the_oracle_asks_the_designed_pairs_only():
     answer = oracle.prefer(["p", "q"], [RESPONSES, RESPONSES])
     assert answer.shape == (2, 6, 6) and len(judge.asked) == len(set(judge.asked)) == 12
     for b, prompt in enumerate(["p", "q"]):
-        design = oracle.design(prompt, RESPONSES)
+        design = oracle.design_of(prompt, RESPONSES)
         assert (np.isnan(answer[b]) == ~design.asked & ~np.eye(6, dtype=bool)).all()
         full = FunctionOracle(judge.compare).prefer([prompt], [RESPONSES])[0]
         assert np.allclose(answer[b][design.asked], full[design.asked])
     again = BudgetedOracle(Counting(), 2, seed=3).prefer(["q"], [RESPONSES])
     assert np.array_equal(again[0], answer[1], equal_nan=True)
-    assert not np.array_equal(oracle.design("p", RESPONSES).asked, oracle.design("q", RESPONSES).asked)
+    assert not np.array_equal(oracle.design_of("p", RESPONSES).asked, oracle.design_of("q", RESPONSES).asked)
 
 
 def test_against_opponents():
@@ -144,13 +144,13 @@ def test_every_design_asks_the_same_question_the_same_way(design):
     oracle = BudgetedOracle(judge, 2, design=design, guess=guess, seed=3)
     first = oracle.payoffs(["p", "q"], [RESPONSES, RESPONSES])
     asked = list(judge.asked)
-    assert oracle.queries == len(asked) == sum(len(oracle.design(prompt, RESPONSES).pairs) for prompt in "pq")
+    assert oracle.queries == len(asked) == sum(len(oracle.design_of(prompt, RESPONSES).pairs) for prompt in "pq")
     again = oracle.payoffs(["q"], [RESPONSES])[0]
     assert np.array_equal(again.payoffs, first[1].payoffs)
     judge.asked.clear()
     matrix = oracle.prefer(["p"], [RESPONSES])[0]
     assert judge.asked == [one for one in asked if one[0] == "p"]
-    design_of_p = oracle.design("p", RESPONSES).asked
+    design_of_p = oracle.design_of("p", RESPONSES).asked
     np.testing.assert_allclose(matrix[~design_of_p], guess.prefer(["p"], [RESPONSES])[0][~design_of_p])
 
 
@@ -189,7 +189,7 @@ def test_an_active_design_needs_its_own_chances():
         BudgetedOracle(matrix_oracle(matrix), 3, design="active", guess=matrix_oracle(guess), seed=k)
         for k in range(500)
     ]
-    asked = np.array([oracle.design("p", names).asked for oracle in oracles])
+    asked = np.array([oracle.design_of("p", names).asked for oracle in oracles])
     wrong = (2 * guess - 1 + asked * 2 * (matrix - guess) * 7 / 3).sum(-1) / 8
     error = wrong.std(0, ddof=1) / np.sqrt(len(wrong))
     assert np.abs((wrong.mean(0) - (2 * matrix - 1).mean(1)) / error).max() > 10
@@ -202,7 +202,7 @@ def test_a_failed_judgement_leaves_the_others_as_they_were(design):
     guess = matrix_oracle(noisy(matrix, 1.0, 1))
     clean = BudgetedOracle(matrix_oracle(matrix), 3, design=design, guess=guess)
     expected = clean.payoffs(["p"], [names])[0]
-    i, j = map(int, clean.design("p", names).pairs[2])
+    i, j = map(int, clean.design_of("p", names).pairs[2])
     for times, lost in ((1, []), (2, [i, j])):
         left = [times]
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from rebel_pref.preferences import FloatArray, check_texts, symmetrize_logits, symmetrize_preferences
+from rebel_pref.preferences import FloatArray, check_texts, probabilities, symmetrize_logits, symmetrize_preferences
 
 __all__ = ["OrderedJudge", "Shown", "prefer_in_both_orders", "win_probabilities"]
 
@@ -86,5 +86,5 @@ def win_probabilities(judge: OrderedJudge, pairs: Sequence[Shown]) -> FloatArray
     both[:, 0, 1], both[:, 1, 0] = answers[0::2], answers[1::2]
     if judge.gives_logits:
         logits = np.asarray(symmetrize_logits(both), dtype=np.float64)[:, 0, 1]
-        return np.asarray(0.5 * (1.0 + np.tanh(0.5 * logits)))
+        return probabilities(logits)
     return np.asarray(symmetrize_preferences(both), dtype=np.float64)[:, 0, 1]

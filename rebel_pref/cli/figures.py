@@ -63,7 +63,6 @@ def exploitability_curve(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
     start: float,
-    winner_label: str = "minimax winner 50 %",
 ) -> Path:
     """Draw the best responder's win rate over training: ``exploitability.png`` and ``.svg``.
 
@@ -73,7 +72,6 @@ def exploitability_curve(
     curves : name -> (completions sampled [T], best responder's win rate in percent [T]), such as
         "self-play, last iterate", "self-play, average", "Bradley-Terry, last iterate".
     start : best responder's win rate against the starting policy, in percent.
-    winner_label : text at the line of 50 %, which no policy can go below.
 
     Returns
     -------
@@ -114,7 +112,7 @@ def exploitability_curve(
     axes.set_axisbelow(True)
     axes.spines[:].set_visible(False)
 
-    ends = [(50.0, winner_label, COLOURS["winner"]), (start, f"start {start:.1f} %", COLOURS["start"])]
+    ends = [(50.0, "minimax winner 50 %", COLOURS["winner"]), (start, f"start {start:.1f} %", COLOURS["start"])]
     axes.axhline(50, color=COLOURS["winner"], linewidth=2.2, clip_on=False, zorder=3)
     axes.axhline(start, color=COLOURS["start"], linewidth=1.6, linestyle=(0, (1, 1.6)), zorder=2)
     for name, (x, y) in lines.items():

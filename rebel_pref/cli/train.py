@@ -34,10 +34,10 @@ from preference_models import (
     character_tokenizer,
     draw_comparisons,
     fit_preference_model,
-    perturb,
+    near_misses,
     small_bradley_terry_model,
     small_hybrid_model,
-    split_held_out_pairs,
+    split_held_out,
 )
 from preference_models.comparisons import Comparisons
 from preference_models.training import FitConfig
@@ -213,7 +213,7 @@ def _fit_models(config: TrainConfig, game: TextGame, out: Path, display: Display
     comparisons = _votes(config, game, warm)
     training, held_out, truth = comparisons, None, None
     if settings.held_out > 0.0:
-        training, held_out = split_held_out_pairs(comparisons, settings.held_out, config.seed)
+        training, held_out = split_held_out(comparisons, settings.held_out, config.seed)
         truth = ask(game, held_out.prompts, held_out.first, held_out.second)
     tokenizer = character_tokenizer(_alphabet(game))
     # Room for anything that the policy can write: a token such as <unk> is spelled out when it is judged.
@@ -266,7 +266,7 @@ def _votes(config: TrainConfig, game: TextGame, start: LanguageModelPolicy) -> C
     alphabet = "".join(sorted({c for text in _legal(game) for c in text}))
     rngs = [np.random.default_rng(_derived(config.seed, 100 + b)) for b in range(len(game.prompts))]
     warm = start.sample(game.prompts, settings.warm_samples, rngs)
-    near = perturb(_legal(game), alphabet, count=settings.near_misses, seed=_derived(config.seed, 2))
+    near = near_misses(_legal(game), alphabet, count=settings.near_misses, seed=_derived(config.seed, 2))
     candidates = sorted({*warm.texts, *near})
     malformed = [[text for text in candidates if not game.is_legal(prompt, text)] for prompt in game.prompts]
     against = draw_comparisons(

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rebel_pref.preferences import FloatArray, PreferenceOracle, payoffs_from_preferences
+from rebel_pref.preferences import FloatArray, PreferenceOracle, checked_answer, payoffs_from_preferences, skew_payoffs
 from rebel_pref.selfplay.pool import PromptPool
 
 __all__ = ["judge_new"]
-
-TOLERANCE = 0.01
-"""Of P + P.T = 1: above what batching does to a half-precision model, below any position bias. The rest is averaged."""
-
 
 RETRIES = 2
 """Later visits at which a response with missing judgements is asked about again."""
@@ -38,42 +34,25 @@ def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequ
         return 0, 0
     texts = [pool.texts[i] for i in rows]
     others = np.setdiff1d(np.arange(len(pool)), rows)
-    among = _asked(oracle, prompt, texts, None)
-    excess = among + among.T
-    np.fill_diagonal(excess, 0.0)
-    if np.nanmax(np.abs(excess), initial=0.0) > 2.0 * TOLERANCE:
-        i, j = np.unravel_index(int(np.nanargmax(np.abs(excess))), excess.shape)
-        raise ValueError(
-            f"the oracle contradicts itself on prompt {prompt!r}: P({pool.texts[rows[i]]!r} wins) + "
-            f"P({pool.texts[rows[j]]!r} wins) = {1.0 + 0.5 * excess[i, j]:.4g}, expected 1 (tolerance {TOLERANCE}); "
-            "ask it in both orders and average (rebel_pref.preferences.symmetrize_preferences)"
-        )
-    _enter(pool.payoffs, rows, rows, 0.5 * (among - among.T))
+    size = len(rows)
+    try:
+        answer = checked_answer(oracle.prefer([prompt], [texts]), (1, size, size))
+        _enter(pool.payoffs, rows, rows, skew_payoffs(answer[0], texts))
+        if len(others):
+            rivals = [pool.texts[i] for i in others]
+            against = checked_answer(oracle.prefer([prompt], [texts], [rivals]), (1, size, len(rivals)))
+    except ValueError as error:
+        raise ValueError(f"prompt {prompt[:60]!r}: {error}") from error
     pool.payoffs[rows, rows] = 0.0
     if len(others):
-        against = _asked(oracle, prompt, texts, [pool.texts[i] for i in others])
-        _enter(pool.payoffs, rows, others.tolist(), against)
-        _enter(pool.payoffs, others.tolist(), rows, -against.T)
+        payoffs = payoffs_from_preferences(against[0])
+        _enter(pool.payoffs, rows, others.tolist(), payoffs)
+        _enter(pool.payoffs, others.tolist(), rows, -payoffs.T)
     asked = len(rows) * len(others) + len(rows) * (len(rows) - 1) // 2
     unanswered = np.isnan(pool.payoffs[rows, :])
     pool.failures[rows] += unanswered.any(-1)
     missing = int(unanswered.sum() - np.triu(unanswered[:, rows]).sum())
     return asked, missing
-
-
-def _asked(oracle: PreferenceOracle, prompt: str, texts: Sequence[str], opponents: Sequence[str] | None) -> FloatArray:
-    """The oracle's payoffs for one prompt, checked: [K, K] or [K, M]."""
-    answer = oracle.prefer([prompt], [texts], None if opponents is None else [opponents])
-    preferences = np.asarray(answer, dtype=np.float64)
-    expected = (1, len(texts), len(texts if opponents is None else opponents))
-    if preferences.shape != expected:
-        raise ValueError(
-            f"the oracle answered with shape {preferences.shape} for {expected[1]} responses against {expected[2]} "
-            f"opponents of prompt {prompt!r}; expected {expected}"
-        )
-    if np.nanmin(preferences, initial=0.5) < 0.0 or np.nanmax(preferences, initial=0.5) > 1.0:
-        raise ValueError(f"the oracle answered with a value outside [0, 1] for prompt {prompt!r}")
-    return np.asarray(payoffs_from_preferences(preferences[0]))
 
 
 def _enter(payoffs: FloatArray, rows: Sequence[int], columns: Sequence[int], values: FloatArray) -> None:

@@ -78,7 +78,7 @@ def test_no_pair_is_on_both_sides_of_a_split(rows, turn, fraction, seed):
     rows = [*rows, ("p", "a", "e"), ("q", "a", "e")]
     swapped = [(p, b, a) if turn >> (i % 16) & 1 else (p, a, b) for i, (p, a, b) in enumerate(rows)]
     comparisons = pm.Comparisons(*(tuple(c) for c in zip(*swapped, strict=True)), np.full(len(rows), 0.5))
-    train, held_out = pm.split_held_out_pairs(comparisons, fraction, seed)
+    train, held_out = pm.split_held_out(comparisons, fraction, seed)
     assert not set(pairs(train)) & set(pairs(held_out))
     assert sorted(pairs(train) + pairs(held_out)) == sorted(pairs(comparisons))
     assert len(train) > 0 and len(held_out) > 0
@@ -95,9 +95,9 @@ def test_join_and_select():
 
 def test_perturbed_texts_are_new_distinct_and_near():
     texts = ["3 4 3", "10 0 0"]
-    near = pm.perturb(texts, "0123456789 ", count=100, seed=0)
+    near = pm.near_misses(texts, "0123456789 ", count=100, seed=0)
     assert len(near) == len(set(near)) == 100 and not set(near) & set(texts)
-    assert near == pm.perturb(texts, "0123456789 ", count=100, seed=0)
+    assert near == pm.near_misses(texts, "0123456789 ", count=100, seed=0)
     assert max(len(text) for text in near) <= 8 and min(len(text) for text in near) >= 3
 
 
@@ -118,9 +118,9 @@ PAIR = (("p",), ("a",), ("b",))
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [["a", "a"]], votes=1, seed=0), "'p' has no two different"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [["a", "b"]], votes=0, seed=0), "one vote, got 0"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [], votes=1, seed=0), "got 1 prompts, 0 lists"),
-        (lambda: pm.split_held_out_pairs(pm.Comparisons(*PAIR, np.ones(1)), 1.0, 0), "between 0 and 1, got 1.0"),
-        (lambda: pm.split_held_out_pairs(pm.Comparisons(*PAIR, np.ones(1)), 0.5, 0), "two distinct pairs"),
-        (lambda: pm.perturb([], "ab", count=1, seed=0), "expected texts, an alphabet"),
+        (lambda: pm.split_held_out(pm.Comparisons(*PAIR, np.ones(1)), 1.0, 0), "between 0 and 1, got 1.0"),
+        (lambda: pm.split_held_out(pm.Comparisons(*PAIR, np.ones(1)), 0.5, 0), "two distinct pairs"),
+        (lambda: pm.near_misses([], "ab", count=1, seed=0), "expected texts, an alphabet"),
     ],
 )
 def test_bad_input_is_named(call, message):

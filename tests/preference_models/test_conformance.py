@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from model_zoo import EMBEDDING_MODELS, MODELS, ORACLES, PROMPTS, RESPONSES, SAVED, backbone_config, hybrid, logits_of
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -94,13 +93,6 @@ def test_skewness_does_not_depend_on_shapes_or_sizes(K, D, B, scale, seed):
     assert torch.equal(logits, -logits.mT)
     preferences = serving.preferences_from_logits(logits, symmetric=True)
     assert (preferences + preferences.swapaxes(1, 2) == 1).all()
-
-
-@settings(max_examples=50, deadline=None)
-@given(arrays.arrays(np.float64, 20, elements=st.floats(0, 1)))
-def test_a_double_and_its_complement_add_up_to_one(p):
-    """The fact that filling the lower triangle with 1 - upper relies on."""
-    assert (p + (1.0 - p) == 1.0).all()
 
 
 def test_preferences_are_preferences(oracle):

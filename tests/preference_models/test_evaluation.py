@@ -227,7 +227,9 @@ def test_the_temperature_undoes_a_scale(seed, scale):
     weight = torch.ones(200)
     factor = best_temperature_factor(scale * s, torch.sigmoid(s), weight)
     assert factor == pytest.approx(scale, rel=1e-3)
-    assert reliability(s.numpy(), data(torch.sigmoid(s).numpy()))[0]["low"] == 0.5
+    bins = reliability(s.numpy(), data(torch.sigmoid(s).numpy()))
+    assert [one["predicted"] for one in bins] == pytest.approx([one["won"] for one in bins])
+    assert sum(one["votes"] for one in bins) == 200
 
 
 def test_a_fitted_temperature_is_saved_and_keeps_what_is_skew(tmp_path):

@@ -35,11 +35,6 @@ def test_three_transitive_voters_make_a_cycle():
     torch.testing.assert_close(soft, cycle * math.log(share / (1 - share)))
 
 
-def test_scores_averaged_before_the_sigmoid_see_nothing():
-    """The same voters' mean scores are all equal: that is the mistake which the model does not make."""
-    assert RANKINGS.mean(0).tolist() == [2.0, 2.0, 2.0]
-
-
 def test_one_voter_and_two_voters():
     """One soft voter is Bradley-Terry; two hard ones who disagree are even, who agree are certain."""
     one = preference_logits(VoterScores(RANKINGS[:1].T))

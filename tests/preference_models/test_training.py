@@ -160,11 +160,12 @@ def test_each_distinct_text_is_encoded_once():
 
 
 def test_batches_cover_every_row_once_and_keep_prompts_together():
-    prompt = np.repeat([0, 1, 2], [40, 10, 3])
+    prompt = np.random.default_rng(1).permutation(np.repeat(np.arange(12), 10))
     batches = prompt_batches(prompt, batch_size=20, group_size=10, rng=np.random.default_rng(0))
-    one_pass = [next(batches) for _ in range(3)]
-    assert sorted(np.concatenate(one_pass).tolist()) == list(range(53))
-    assert all(len(set(prompt[rows])) <= 3 for rows in one_pass)
+    one_pass = [next(batches) for _ in range(6)]
+    assert sorted(np.concatenate(one_pass).tolist()) == list(range(120))
+    assert all(len(set(prompt[rows])) == 2 for rows in one_pass)  # of 12: groups of 10 travel together
+    assert [set(prompt[rows]) for rows in one_pass] != [set(prompt[next(batches)]) for _ in range(6)]
 
 
 @pytest.mark.parametrize(

@@ -92,14 +92,14 @@ def test_an_answer_about_a_response_and_itself_is_not_used():
 def test_contradictions():
     """P(a wins) = .8 and P(b wins) = .3 sum to 1.1."""
     pool = PromptPool()
-    with pytest.raises(ValueError, match=r"contradicts itself on prompt 'p'.*'a'.*'b'.* = 1\.1, .*symmetrize"):
+    with pytest.raises(ValueError, match=r"prompt 'p': the oracle contradicts itself: .*'a'.*'b'.* = 1\.1,"):
         judge_new(Answers([[[0.5, 0.8], [0.3, 0.5]]]), "p", pool, entered(pool, "ab"))
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (1, 2, 1), (1, 3, 3), (2, 2, 2)])
 def test_wrong_shapes(shape):
     pool = PromptPool()
-    with pytest.raises(ValueError, match=r"answered with shape .* for 2 responses against 2 .*expected \(1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"prompt 'p': the oracle answered with shape .*, expected \(1, 2, 2\)"):
         judge_new(Answers(np.full(shape, 0.5)), "p", pool, entered(pool, "ab"))
 
 
@@ -107,5 +107,5 @@ def test_wrong_shapes(shape):
 def test_values_that_are_no_probability(value):
     """Payoffs in place of probabilities, most likely: -0.1 fits no win rate."""
     pool = PromptPool()
-    with pytest.raises(ValueError, match=r"outside \[0, 1\] for prompt 'p'"):
+    with pytest.raises(ValueError, match=r"prompt 'p': the oracle answered .* expected probabilities \(not logits\)"):
         judge_new(Answers([[[0.5, value], [1.0 - value, 0.5]]]), "p", pool, entered(pool, "ab"))
