@@ -140,7 +140,7 @@ def measure_shared_prompt(
 
     def read(share: bool) -> torch.Tensor:
         embeddings = serving.embed_texts(model, prompts, responses, share_prompt=share)
-        return model.preference_logits(embeddings)
+        return pm.preference_logits(embeddings)
 
     found = in_turns({"shared": lambda: read(True), "apart": lambda: read(False)}, repeats)
     difference = float((read(True) - read(False)).abs().max())
@@ -155,7 +155,9 @@ def measure_fit_step(
     torch.manual_seed(0)
     model = pm.HybridPreferenceModel(pm.HybridPreferenceConfig(backbone_config=config), pm.character_tokenizer())
     texts = words(2 * prompts, response - 1, 2)
-    data = pm.Comparisons(tuple(words(prompts, prompt - 1, 1)), tuple(texts[::2]), tuple(texts[1::2]), np.ones(prompts))
+    data = pm.TextComparisons(
+        tuple(words(prompts, prompt - 1, 1)), tuple(texts[::2]), tuple(texts[1::2]), np.ones(prompts)
+    )
     prepared = {
         "shared": TokenizedComparisons(model, data, share_prompt=True),
         "apart": TokenizedComparisons(model, data, share_prompt=False),

@@ -18,9 +18,9 @@ import rebel_pref as rp
 from preference_models import (
     BradleyTerryConfig,
     BradleyTerryModel,
-    Comparisons,
     HybridPreferenceConfig,
     HybridPreferenceModel,
+    TextComparisons,
     character_tokenizer,
     small_backbone,
     split_held_out,
@@ -46,9 +46,9 @@ class Task:
 
     name: str
     condition: str
-    fit: Comparisons
-    validation: Comparisons
-    held_out: Comparisons
+    fit: TextComparisons
+    validation: TextComparisons
+    held_out: TextComparisons
 
 
 def make_tabular(items: Sequence[str], hidden: int = 32) -> Make:
@@ -67,7 +67,7 @@ def make_tabular(items: Sequence[str], hidden: int = 32) -> Make:
     return _maker(backbone, tokenizer)
 
 
-def make_text(data: Comparisons, hidden: int = 32) -> Make:
+def make_text(data: TextComparisons, hidden: int = 32) -> Make:
     """From discs and a seed to the packaged small model over the characters of `data`."""
     texts = {*data.prompts, *data.first, *data.second}
     tokenizer = character_tokenizer(sorted({c for text in texts for c in text}))
@@ -85,7 +85,7 @@ def _maker(backbone: Any, tokenizer: Any) -> Make:
     return make
 
 
-def with_votes(truth: Comparisons, votes: int, rng: np.random.Generator) -> Comparisons:
+def with_votes(truth: TextComparisons, votes: int, rng: np.random.Generator) -> TextComparisons:
     """The same pairs, `votes` noisy verdicts on each: the judge names the loser one time in ten."""
     share = FLIP + (1 - 2 * FLIP) * truth.outcome
     return replace(truth, outcome=rng.binomial(votes, share) / votes, weight=np.full(len(truth), float(votes)))
@@ -97,7 +97,7 @@ def blotto(split: int, votes: int | None) -> tuple[Task, Make]:
     items = _symbols(len(game))
     i, j = np.triu_indices(len(game), 1)
     outcome = 0.5 + 0.5 * np.sign(game.payoff[i, j])
-    everything = Comparisons(("",) * len(i), tuple(items[k] for k in i), tuple(items[k] for k in j), outcome)
+    everything = TextComparisons(("",) * len(i), tuple(items[k] for k in i), tuple(items[k] for k in j), outcome)
     rest, held_out = split_held_out(everything, 0.2, split)
     if votes is not None:
         rest = with_votes(rest, votes, np.random.default_rng([split, votes]))
@@ -116,7 +116,7 @@ def cyclic_texts(seed: int, pairs: int = 3000) -> tuple[Task, Make]:
     order = rng.permutation(len(contexts))
     parts = {"fit": order[12:], "validation": order[6:12], "held_out": order[:6]}
 
-    def draw(places: Any, count: int) -> Comparisons:
+    def draw(places: Any, count: int) -> TextComparisons:
         columns: list[tuple[str, str, str, float]] = []
         while len(columns) < count:
             by_tone = rng.random() < 0.5
@@ -131,7 +131,7 @@ def cyclic_texts(seed: int, pairs: int = 3000) -> tuple[Task, Make]:
                 texts.append(f"a {tones[tone[k]]} {colours[colour[k]]} card on {subject} for {reader}")
             columns.append(("tone?" if by_tone else "colour?", texts[0], texts[1], float(ahead <= cycle // 2)))
         prompts, first, second, outcome = zip(*columns, strict=True)
-        return Comparisons(prompts, first, second, np.array(outcome))
+        return TextComparisons(prompts, first, second, np.array(outcome))
 
     drawn = {name: draw(places, pairs if name == "fit" else 400) for name, places in parts.items()}
     return Task("texts", TEXTS, **drawn), make_text(drawn["fit"])
@@ -151,7 +151,7 @@ def transitive(seed: int, items: int = 40, prompts: int = 6) -> tuple[Task, Make
         columns[2] += [names[b * items + k] for k in j]
         columns[3] += (rng.binomial(3, share) / 3).tolist()
     asked, first, second = (tuple(column) for column in columns[:3])
-    everything = Comparisons(asked, first, second, np.array(columns[3]), np.full(len(columns[3]), 3.0))
+    everything = TextComparisons(asked, first, second, np.array(columns[3]), np.full(len(columns[3]), 3.0))
     rest, held_out = split_held_out(everything, 0.2, seed)
     fit, validation = split_held_out(rest, 0.15, seed + 100)
     return Task("transitive", "3 votes a pair", fit, validation, held_out), make_tabular([*names, *"0123456789"])
@@ -174,7 +174,7 @@ def ukp(path: Path, split: int) -> tuple[Task, Make]:
                 outcome.append((ours + 0.5 * ties) / (ours + theirs + ties))
                 weight.append(float(ours + theirs + ties))
         start += len(topic["arguments"])
-    everything = Comparisons(tuple(prompts), tuple(first), tuple(second), np.array(outcome), np.array(weight))
+    everything = TextComparisons(tuple(prompts), tuple(first), tuple(second), np.array(outcome), np.array(weight))
     rest, held_out = split_held_out(everything, 0.2, split)
     fit, validation = split_held_out(rest, 0.15, split + 100)
     return Task("UKPConvArg1", "32 topics", fit, validation, held_out), make_tabular(names)

@@ -1,13 +1,13 @@
 """Preference models: who wins between two responses to a prompt, cycles included.
 
-Every model is a preference oracle (``prefer``) and a Hugging Face model (``save_pretrained``), its logits are
-skew-symmetric to the last bit, and K responses cost K encodes.
+Every model is a preference oracle (``prefer``) and a Hugging Face model (``save_pretrained``), and its logits are
+skew-symmetric to the last bit. K responses cost K encodes where a model embeds them: all but the cross-encoder do.
 """
 
 from preference_models.bradley_terry import BradleyTerryConfig, BradleyTerryModel
 from preference_models.calibration import Calibration, fit_temperature
 from preference_models.comparisons import (
-    Comparisons,
+    TextComparisons,
     ask,
     draw_comparisons,
     draw_votes,
@@ -22,7 +22,6 @@ from preference_models.hybrid import HybridPreferenceConfig, HybridPreferenceMod
 from preference_models.interop import as_pairwise_judge, group_win_rates
 from preference_models.losses import logistic_loss
 from preference_models.majority import MajorityPreferenceConfig, MajorityPreferenceModel, majority_of
-from preference_models.responses import PreferenceModel
 from preference_models.selection import Selection, choose_discs
 from preference_models.small import (
     small_backbone,
@@ -42,7 +41,6 @@ __all__ = [
     "BradleyTerryConfig",
     "BradleyTerryModel",
     "Calibration",
-    "Comparisons",
     "CrossEncoderPreferenceConfig",
     "CrossEncoderPreferenceModel",
     "DiscPreferenceConfig",
@@ -54,12 +52,12 @@ __all__ = [
     "HybridPreferenceModel",
     "MajorityPreferenceConfig",
     "MajorityPreferenceModel",
-    "PreferenceModel",
     "ResponseEmbeddings",
     "Selection",
     "TabularPreferenceConfig",
     "TabularPreferenceModel",
     "TextBatch",
+    "TextComparisons",
     "as_pairwise_judge",
     "ask",
     "character_tokenizer",

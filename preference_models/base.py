@@ -1,4 +1,4 @@
-"""What every Hugging Face model here has: a backbone, one vector a text, a tokenizer beside the weights."""
+"""What every model with a backbone has: one vector a text, a tokenizer beside the weights."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ class PairwiseConfig(PreTrainedConfig):
 class PairwiseModel(PreTrainedModel):
     """A backbone that reads texts, with the tokenizer that is saved beside the weights.
 
-    The one base class of this package: :class:`transformers.PreTrainedModel` asks for inheritance, and its models
-    share their constructor, saving and loading. What they do with a vector is in functions, :mod:`heads`.
+    With :class:`EmbeddingModel` the base classes of this package: :class:`transformers.PreTrainedModel` asks for
+    inheritance, and its models share their constructor, saving and loading. What they do with a vector is in functions,
+    :mod:`heads`.
 
     LoRA (extra ``lora``): ``model.add_adapter(peft.LoraConfig(target_modules=["q_proj", "v_proj"],
     modules_to_save=["score", "discs", "gate"]))`` freezes all but the adapters and the heads that it names;
@@ -156,20 +157,25 @@ class PairwiseModel(PreTrainedModel):
         return loaded
 
     @classmethod
-    def from_backbone(cls, directory: str | os.PathLike[str], config: PairwiseConfig | None = None) -> Self:
+    def from_backbone(cls, directory: str | os.PathLike[str], **settings: Any) -> Self:
         """Start a model, in float32 and with random heads, from the weights and the tokenizer of a language model.
+
+        ``HybridPreferenceModel.from_backbone(path, num_discs=2, pooling="mean")``. Pretrained weights want a smaller
+        learning rate than :class:`FitConfig` has for models from scratch: 2e-5, or 2e-4 for adapters.
 
         Parameters
         ----------
         directory : of an encoder or a causal language model in safetensors; its language-model head is left out.
-        config : settings, whose ``backbone_config`` is that of the directory; None means the defaults, and texts in
-            the chat template where there is one.
+        settings : of the model's configuration. `chat` is on where the tokenizer has a chat template.
 
         Raises
         ------
         ValueError
-            If a file of weights is not whole.
+            If a file of weights is not whole, the tokenizer has more tokens than the model, or the model is an
+            encoder-decoder.
         """
+        if AutoConfig.from_pretrained(directory, trust_remote_code=False).is_encoder_decoder:
+            raise ValueError(f"{directory} has an encoder and a decoder; give an encoder or a causal language model")
         try:
             # In single precision whatever the file holds: small steps of an optimiser round away in half.
             backbone = AutoModel.from_pretrained(
@@ -178,9 +184,14 @@ class PairwiseModel(PreTrainedModel):
         except SafetensorError as error:
             raise ValueError(f"the weights in {directory} are not whole ({error}); copy them again") from error
         tokenizer = serving.load_tokenizer(directory)
-        if config is None:
-            config = cls.config_class(backbone_config=backbone.config, chat=has_chat_template(tokenizer))
-        return cls(config, tokenizer, backbone)
+        rows = backbone.get_input_embeddings().num_embeddings
+        if tokenizer is not None and len(tokenizer) > rows:
+            raise ValueError(
+                f"the tokenizer in {directory} has {len(tokenizer)} tokens and the model {rows} embeddings; take a "
+                "model and a tokenizer that belong together"
+            )
+        settings = {"chat": has_chat_template(tokenizer), **settings}
+        return cls(cls.config_class(backbone_config=backbone.config, **settings), tokenizer, backbone)
 
 
 class EmbeddingModel(PairwiseModel):
@@ -235,16 +246,22 @@ class EmbeddingModel(PairwiseModel):
         embeddings: Embeddings = self(packed)
         return embeddings
 
-    def preference_logits(self, ours: Embeddings, theirs: Embeddings | None = None) -> Tensor:
-        """Logits [..., K, K or M] of embeddings [..., K]; see :func:`heads.preference_logits`."""
-        return heads.preference_logits(ours, theirs)
-
-    def pair_logits(self, embeddings: Embeddings, first: Tensor, second: Tensor) -> Tensor:
-        """Logits [P] of chosen pairs of flat embeddings [N]; see :func:`heads.pair_logits`."""
-        return heads.pair_logits(embeddings, first, second)
+    def preference_logits(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> Tensor:
+        """Logits [B, K, K or M]; skew-symmetric to the last bit without `opponents`."""
+        theirs = None if opponents is None else self.embed(prompts, opponents)
+        return heads.preference_logits(self.embed(prompts, responses), theirs)
 
     def embed(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> Any:
-        """Embed B prompts with K responses each, [B, K], once; for :meth:`prefer_embedded`."""
+        """Embed B prompts with K responses each, [B, K], once.
+
+        What is embedded is compared by :meth:`prefer_embedded`, :func:`heads.preference_logits` and
+        :func:`heads.pair_logits` as often as you like.
+        """
         return serving.embed_texts(self, prompts, responses)
 
     def prefer_embedded(self, ours: Embeddings, theirs: Embeddings | None = None) -> FloatArray:

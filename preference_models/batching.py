@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.heads import pair_logits
 from preference_models.responses import PreferenceModel, TokenizedResponses, model_device
 from preference_models.serving import evaluating
@@ -67,7 +67,9 @@ class TokenizedComparisons:
     prompt : NumPy int64 [N], the prompt of each comparison.
     """
 
-    def __init__(self, model: PreferenceModel, comparisons: Comparisons, *, share_prompt: bool | None = None) -> None:
+    def __init__(
+        self, model: PreferenceModel, comparisons: TextComparisons, *, share_prompt: bool | None = None
+    ) -> None:
         device = model_device(model)
         first = list(zip(comparisons.prompts, comparisons.first, strict=True))
         second = list(zip(comparisons.prompts, comparisons.second, strict=True))
@@ -103,7 +105,7 @@ class TokenizedComparisons:
 class ReadComparisons:
     """N comparisons for a model that reads both responses at once: nothing can be kept, each pair is read anew."""
 
-    def __init__(self, model: PairReader, comparisons: Comparisons) -> None:
+    def __init__(self, model: PairReader, comparisons: TextComparisons) -> None:
         device = model_device(model)  # type: ignore[arg-type]
         self.comparisons = comparisons
         self.outcome = torch.tensor(comparisons.outcome, dtype=torch.float32, device=device)
@@ -129,7 +131,7 @@ class ReadComparisons:
         del parts
 
 
-def prepare(model: Any, comparisons: Comparisons, *, share_prompt: bool | None = None) -> PreparedComparisons:
+def prepare(model: Any, comparisons: TextComparisons, *, share_prompt: bool | None = None) -> PreparedComparisons:
     """Comparisons for a model that embeds responses, or for one that reads pairs.
 
     Parameters

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize_scalar
 
 from preference_models.batching import prepare
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.losses import logistic_loss
 
 __all__ = ["LARGEST_FACTOR", "Calibration", "best_temperature_factor", "fit_temperature"]
@@ -51,7 +51,7 @@ def best_temperature_factor(
     return math.exp(min((found, -limit, limit, 0.0), key=loss))
 
 
-def fit_temperature(model: Any, held_out: Comparisons, *, label_noise: float = 0.0) -> Calibration:
+def fit_temperature(model: Any, held_out: TextComparisons, *, label_noise: float = 0.0) -> Calibration:
     """Fit ``model.config.temperature`` to comparisons that the weights were not fitted to; saved with the model.
 
     A positive factor on the logits: an intercept would favour whichever response stands first. The W votes that it is

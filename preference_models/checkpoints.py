@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.fit_config import FitConfig
 from preference_models.optimization import Processes
 from preference_models.sharding import split_like, whole
@@ -81,7 +81,9 @@ class FitCheckpoint:
 class FitStore:
     """A folder of checkpoints of one fit: of these settings, on these comparisons."""
 
-    def __init__(self, folder: Path, config: FitConfig, train: Comparisons, held_out: Comparisons | None) -> None:
+    def __init__(
+        self, folder: Path, config: FitConfig, train: TextComparisons, held_out: TextComparisons | None
+    ) -> None:
         self.folder = folder
         self.asked = {"config": asdict(config), "data": fingerprint(train, held_out)}
 
@@ -125,12 +127,12 @@ class FitStore:
             write_fit(self.folder, FitCheckpoint(numbers | self.asked, weights, best, moments))
 
 
-def fingerprint(*parts: Comparisons | None) -> str:
+def fingerprint(*parts: TextComparisons | None) -> str:
     """SHA-256 of comparisons, to tell whether a fit goes on with the data it began with."""
     digest = hashlib.sha256()
     for part in parts:
         rows = None
-        if part is not None and part.weight is not None:
+        if part is not None:
             rows = [part.prompts, part.first, part.second, part.outcome.tolist(), part.weight.tolist()]
         digest.update(json.dumps(rows).encode())
     return digest.hexdigest()

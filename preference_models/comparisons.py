@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from rebel_pref.preferences import FloatArray, PreferenceOracle, checked_answer
 
-__all__ = ["Comparisons", "ask", "draw_comparisons", "draw_votes", "near_misses"]
+__all__ = ["TextComparisons", "ask", "draw_comparisons", "draw_votes", "near_misses"]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class Comparisons:
+class TextComparisons:
     """N comparisons. Checked when built.
 
     Attributes
@@ -26,14 +26,16 @@ class Comparisons:
     outcome : float64 [N] in [0, 1], how often the first won: 1 win, 0 loss, 1/2 tie, or a share of votes.
     weight : float64 [N], positive; how many votes a row stands for. None means 1 each.
     group : N strings, or None: rows of one group (an annotator, a conversation) are not independent, and intervals
-        are drawn by group; without groups, by prompt.
+        draw them together, see :func:`evaluation.clusters`.
+
+    Win counts of items by number, which rankings and games are made of, are :class:`rebel_pref.Comparisons`.
     """
 
     prompts: tuple[str, ...]
     first: tuple[str, ...]
     second: tuple[str, ...]
     outcome: FloatArray
-    weight: FloatArray | None = None
+    weight: FloatArray = None  # type: ignore[assignment]  # Ones, once it is built.
     group: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -67,10 +69,10 @@ class Comparisons:
         return len(self.prompts)
 
     def __repr__(self) -> str:
-        return f"Comparisons({len(self)} of {len(set(self.prompts))} prompts)"
+        return f"TextComparisons({len(self)} of {len(set(self.prompts))} prompts)"
 
     @classmethod
-    def join(cls, *parts: Comparisons) -> Comparisons:
+    def join(cls, *parts: TextComparisons) -> TextComparisons:
         """All rows of `parts`, in order. Groups are kept if every part has them."""
         if not parts:
             raise ValueError("expected at least one set of comparisons to join, got none")
@@ -79,17 +81,16 @@ class Comparisons:
             tuple(text for part in parts for text in part.first),
             tuple(text for part in parts for text in part.second),
             np.concatenate([part.outcome for part in parts]),
-            np.concatenate([part.weight for part in parts if part.weight is not None]),
+            np.concatenate([part.weight for part in parts]),
             None
             if any(part.group is None for part in parts)
             else tuple(name for part in parts for name in part.group or ()),
         )
 
-    def select(self, rows: ArrayLike) -> Comparisons:
+    def select(self, rows: ArrayLike) -> TextComparisons:
         """The given rows: integer positions, or a mask [N]."""
-        assert self.weight is not None
         index = np.arange(len(self))[np.asarray(rows)]
-        return Comparisons(
+        return TextComparisons(
             tuple(self.prompts[i] for i in index),
             tuple(self.first[i] for i in index),
             tuple(self.second[i] for i in index),
@@ -141,7 +142,7 @@ def draw_comparisons(
     votes: int,
     flip: float = 0.0,
     seed: int,
-) -> Comparisons:
+) -> TextComparisons:
     """Random pairs of different responses to a random prompt, and one noisy vote on each.
 
     Prompts are uniform, and so are the pairs of a prompt; who is named first is a fair coin. A pair that the
@@ -186,7 +187,7 @@ def draw_comparisons(
     if not judged.all():
         logger.warning("%d of %d comparisons have no judgement and are left out", (~judged).sum(), votes)
     filled = np.where(judged, outcome, 0.5)
-    return Comparisons(tuple(asked), tuple(first), tuple(second), filled).select(judged)
+    return TextComparisons(tuple(asked), tuple(first), tuple(second), filled).select(judged)
 
 
 def near_misses(texts: Sequence[str], alphabet: str, *, count: int, seed: int) -> list[str]:

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.messages import common_prompt, conversation, messages_of, parsed_messages, response_text, turns
 from preference_models.row_files import read_rows, shown
 
@@ -52,7 +52,7 @@ _FORMS = (
 
 def load_comparisons(
     source: str | os.PathLike[str] | Iterable[Mapping[str, Any]], *, split: str | None = None
-) -> Comparisons:
+) -> TextComparisons:
     """Read comparisons; see the module for the rows.
 
     Two equal responses say nothing: such pairs are left out, and their number is logged.
@@ -99,7 +99,7 @@ def load_comparisons(
             f"{source if isinstance(source, str | os.PathLike) else 'the data'}: expected at least one comparison of "
             "two different responses, got none"
         )
-    return Comparisons(
+    return TextComparisons(
         tuple(rows.prompts),
         tuple(rows.first),
         tuple(rows.second),

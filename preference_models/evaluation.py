@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from preference_models.batching import prepare
-from preference_models.comparisons import Comparisons, ask
+from preference_models.comparisons import TextComparisons, ask
 from rebel_pref.preferences import FloatArray, probabilities
 
 __all__ = [
@@ -24,17 +24,22 @@ __all__ = [
     "Clusters",
     "EvaluationReport",
     "Measure",
+    "clusters",
     "comparison_logits",
     "evaluate",
     "evaluate_logits",
     "reliability",
+    "row_log_loss",
 ]
 
 MEASURES = ("accuracy", "log_loss", "brier", "ece")
 BINS = 10
 FEWEST_PROMPTS = 10
+"""Below which prompts are not what intervals draw, see :func:`clusters`."""
+
 FEWEST_CLUSTERS = 5
-"""Held out, for a verdict: an interval drawn from fewer says nothing."""
+"""For a verdict: an interval drawn from fewer says nothing."""
+
 _CHUNK = 2_000_000  # Bootstrap counts held at a time.
 
 
@@ -138,13 +143,13 @@ class EvaluationReport:
 def evaluate(
     model: Any,
     bradley_terry: Any,
-    held_out: Comparisons,
+    held_out: TextComparisons,
     *,
     level: float = 0.95,
     replicates: int = 1000,
     seed: int = 0,
     subject: str = "the discs",
-    seen: Comparisons | None = None,
+    seen: TextComparisons | None = None,
     label_noise: float = 0.0,
 ) -> EvaluationReport:
     """Measure two models, or oracles, on held-out comparisons.
@@ -152,8 +157,7 @@ def evaluate(
     Parameters
     ----------
     model, bradley_terry : fitted models, or anything with ``prefer``; see :func:`comparison_logits`.
-    held_out : see :func:`split_held_out`; its groups, or else its prompts, are what the bootstrap draws,
-        see :func:`clusters`.
+    held_out : see :func:`split_held_out`; what of it the bootstrap draws says :func:`clusters`.
     seen : what the models were fitted to, by which it shows which responses are new.
     label_noise : probability of a flipped vote that the models were fitted to reckon with (:class:`FitConfig`): what is
         measured is how they tell votes, flips and all.
@@ -167,7 +171,7 @@ def evaluate(
     )
 
 
-def comparison_logits(model: Any, comparisons: Comparisons, *, label_noise: float = 0.0) -> FloatArray:
+def comparison_logits(model: Any, comparisons: TextComparisons, *, label_noise: float = 0.0) -> FloatArray:
     """Logits of a vote, float64 [N]; of an oracle without logits, those of its probabilities cut to [1e-6, 1 - 1e-6].
 
     Parameters
@@ -192,13 +196,13 @@ def comparison_logits(model: Any, comparisons: Comparisons, *, label_noise: floa
 def evaluate_logits(
     model: ArrayLike,
     bradley_terry: ArrayLike,
-    held_out: Comparisons,
+    held_out: TextComparisons,
     *,
     level: float = 0.95,
     replicates: int = 1000,
     seed: int = 0,
     subject: str = "the discs",
-    seen: Comparisons | None = None,
+    seen: TextComparisons | None = None,
 ) -> EvaluationReport:
     """As :func:`evaluate`, from logits [N]."""
     if len(held_out) == 0:
@@ -211,7 +215,6 @@ def evaluate_logits(
     for values in logits:
         if values.shape != (len(held_out),) or not np.isfinite(values).all():
             raise ValueError(f"expected finite logits of shape {(len(held_out),)}, got shape {values.shape}")
-    assert held_out.weight is not None
     drawing = clusters(held_out, seen)
     cells, cell = np.unique(drawing.members, axis=0, return_inverse=True)
     sums = [_sums(values, held_out.outcome, held_out.weight, cell.reshape(-1)) for values in logits]
@@ -245,9 +248,8 @@ def _flipped(logits: FloatArray, label_noise: float) -> FloatArray:
     return np.asarray(np.copysign(size, logits))
 
 
-def reliability(logits: ArrayLike, comparisons: Comparisons) -> list[dict[str, float]]:
+def reliability(logits: ArrayLike, comparisons: TextComparisons) -> list[dict[str, float]]:
     """The bins behind `ece`, of the favourite: edges low and high, votes, the mean predicted P and the share won."""
-    assert comparisons.weight is not None
     one = np.zeros(len(comparisons), dtype=np.int64)
     sums = _sums(np.asarray(logits, dtype=np.float64), comparisons.outcome, comparisons.weight, one)[0, 5:]
     votes, predicted, won = np.split(sums, 3)
@@ -279,14 +281,14 @@ class Clusters:
     members: NDArray[np.int64]
 
 
-def clusters(comparisons: Comparisons, seen: Comparisons | None = None) -> Clusters:
+def clusters(comparisons: TextComparisons, seen: TextComparisons | None = None) -> Clusters:
     """What is drawn together: groups, or prompts, or the responses that nobody has seen, or pairs of a prompt.
 
     Few clusters make no interval (two prompts drawn with replacement are the same one half of the time), so that fewer
     than :data:`FEWEST_PROMPTS` prompts are not drawn: the interval is about these prompts then. Of these, responses are
     drawn where each comparison has one that is not in `seen`: all its comparisons share what the model makes of it.
-    Elsewhere pairs are. Votes of many groups on fewer pairs are drawn by pair as well: all groups agreeing on one pair
-    is one pair's worth.
+    Elsewhere pairs are. Groups that outnumber the pairs are not drawn, but prompts or pairs as without them: all groups
+    agreeing on one pair is one pair's worth.
     """
     rows = list(zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True))
     pairs = [(prompt, frozenset(pair)) for prompt, *pair in rows]

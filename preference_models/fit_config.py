@@ -23,7 +23,8 @@ class FitConfig:
         comparisons of one prompt that travel in one batch, where there are as many. Each
         distinct response of a batch is encoded once, so a small pool of responses is cheaper in large groups.
     learning_rate
-        peak; linear warm-up over `warmup_steps`, then cosine decay to 0.
+        peak; linear warm-up over `warmup_steps`, then cosine decay to 0. The default is for small models from scratch:
+        pretrained weights want some 2e-5, adapters 2e-4.
     warmup_steps
         steps of the linear warm-up.
     weight_decay

@@ -1,4 +1,4 @@
-"""From hidden states to preference logits: the parts that every pairwise model here is made of.
+"""From hidden states to preference logits: the parts that models of scores and discs are made of.
 
     s(y, y') = r(y) - r(y') + sum_l lambda_l(x) (a_l(y) b_l(y') - b_l(y) a_l(y')),    P(y > y' | x) = sigmoid(s)
 

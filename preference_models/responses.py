@@ -159,7 +159,7 @@ class TokenizedResponses:
             return False
         prompts, responses = len(self.heads.ids), len(self.tails.ids)
         repeated = int(self.heads.lengths[self.prompt_of].sum())
-        alone = prompts if getattr(model, "reads_prompt_alone", False) else 0
+        alone = prompts if getattr(model, "reads_prompt_alone", True) else 0
         # A prompt is repeated in every pack that its responses need.
         heads = self.heads.lengths
         behind = torch.zeros_like(heads).index_add_(0, self.prompt_of, self.tails.lengths)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from preference_models.calibration import best_temperature_factor
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.evaluation import clusters, comparison_logits, row_log_loss
 from preference_models.training import FitConfig, FitReport, fit_preference_model
 from rebel_pref.preferences import FloatArray
@@ -63,8 +63,8 @@ class Selection:
 
 def choose_discs(
     make_model: Callable[[int], Any],
-    train: Comparisons,
-    validation: Comparisons,
+    train: TextComparisons,
+    validation: TextComparisons,
     config: FitConfig | None = None,
     *,
     num_discs: Sequence[int] = (0, 1, 2, 4),
@@ -97,7 +97,6 @@ def choose_discs(
         raise ValueError(f"shrinkage must not be negative, got {list(shrinkage)}")
     strengths = sorted(set(shrinkage) or {config.disc_shrinkage}, reverse=True)
     settings = [(count, value) for count in tried for value in (strengths if count else strengths[:1])]
-    assert validation.weight is not None
     votes = validation.weight
     models, reports, losses = [], [], []
     for count, value in settings:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 
 __all__ = ["SPLITS", "Split", "split_held_out"]
 
@@ -15,8 +15,8 @@ SPLITS: tuple[Split, ...] = ("pair", "item", "prompt")
 
 
 def split_held_out(
-    comparisons: Comparisons, fraction: float, seed: int, *, by: Split = "pair"
-) -> tuple[Comparisons, Comparisons]:
+    comparisons: TextComparisons, fraction: float, seed: int, *, by: Split = "pair"
+) -> tuple[TextComparisons, TextComparisons]:
     """Split into (train, held out).
 
     Parameters

@@ -123,10 +123,17 @@ class TabularPreferenceModel(PreTrainedModel):
         theirs = ours if opponents is None else self._rows(opponents)
         return np.asarray(self.matrix[ours[:, :, None], theirs[:, None, :]])
 
-    def preference_logits(self, prompts: Sequence[str], responses: Sequence[Sequence[str]]) -> Tensor:
-        """Logits, float64 [B, K, K], infinite where a win is certain; skew-symmetric to the last bit."""
-        share = torch.from_numpy(self.prefer(prompts, responses)).to(self.device).log()
-        return share - share.mT
+    def preference_logits(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> Tensor:
+        """Logits, float64 [B, K, K or M], infinite where a win is certain; skew-symmetric to the last bit."""
+        share = torch.from_numpy(self.prefer(prompts, responses, opponents)).to(self.device)
+        if opponents is None:
+            return share.log() - share.log().mT
+        return share.log() - torch.log1p(-share)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:

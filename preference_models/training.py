@@ -15,7 +15,7 @@ from torch import Tensor
 
 from preference_models.batching import PairReader, PreparedComparisons, prepare, prompt_batches
 from preference_models.checkpoints import FitState, FitStore
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.fit_config import FitConfig, FitReport
 from preference_models.losses import logistic_loss, loss_of
 from preference_models.optimization import Processes, make_optimizer, take_step
@@ -31,8 +31,8 @@ __all__ = ["FitConfig", "FitReport", "fit_preference_model", "logistic_loss"]
 
 def fit_preference_model(
     model: PreferenceModel | PairReader,
-    train: Comparisons,
-    held_out: Comparisons | None = None,
+    train: TextComparisons,
+    held_out: TextComparisons | None = None,
     config: FitConfig | None = None,
     *,
     truth: ArrayLike | None = None,
@@ -128,8 +128,8 @@ def fit_preference_model(
 
 
 def _check(
-    train: Comparisons,
-    held_out: Comparisons | None,
+    train: TextComparisons,
+    held_out: TextComparisons | None,
     config: FitConfig,
     truth: ArrayLike | None,
     checkpoint_every: int,

@@ -86,13 +86,13 @@ def test_preference_model_is_fitted_on_the_device(precision):
     AcceleratorState._reset_state()  # Keeps the precision of the first accelerator of a process.
     words, wins = ["rock", "paper", "scissors"], [("paper", "rock"), ("rock", "scissors"), ("scissors", "paper")]
     first, second = zip(*wins, strict=True)
-    data = pm.Comparisons(("p",) * 3, first, second, np.ones(3))
+    data = pm.TextComparisons(("p",) * 3, first, second, np.ones(3))
     model = small_hybrid_model(character_tokenizer(ALPHABET), num_discs=2)
     config = pm.FitConfig(steps=150, batch_size=3, micro_batch_size=2, learning_rate=1e-2, disc_shrinkage=1e-4)
     accelerator = Accelerator(mixed_precision=precision)
     report = pm.fit_preference_model(model, data, config=config, accelerator=accelerator)
     assert model.device.type == "cuda" and report.train_log_loss < 0.1
-    logits = model.preference_logits(model.embed(["p"], [words]))
+    logits = model.preference_logits(["p"], [words])
     assert torch.equal(logits, -logits.mT)
 
 
@@ -107,4 +107,4 @@ def test_shared_prompts_on_the_device():
     model = pm.HybridPreferenceModel(pm.HybridPreferenceConfig(backbone_config=backbone), tokenizer).cuda()
     asked, texts = ["paper" * 20], [["rock", "paper", "scissors"]]
     packed, apart = (pm.serving.embed_texts(model, asked, texts, share_prompt=share) for share in (True, False))
-    torch.testing.assert_close(model.preference_logits(packed), model.preference_logits(apart), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pm.preference_logits(packed), pm.preference_logits(apart), atol=1e-4, rtol=0)

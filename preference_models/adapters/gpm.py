@@ -12,7 +12,6 @@ b = (v_1, v_3, ...), and its weights become one. What differs is how text is rea
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -160,8 +159,7 @@ def load_gpm(
     # Our gate is k softmax(...): a temperature k times as high takes the k away.
     plain = gate == "softmax" and gates is not None
     config = DiscPreferenceConfig(
-        # A copy: the constructor resets how the configuration it is given attends, and the backbone reads its own.
-        backbone_config=copy.deepcopy(backbone.config),
+        backbone_config=backbone.config,
         num_discs=count,
         temperature=count * temperature if plain else temperature,
         pooling="last",

@@ -22,7 +22,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import NonNegativeInt, PositiveInt
 
 from preference_models.checkpoints import fingerprint
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.data import load_comparisons
 from preference_models.losses import LOSSES
 from preference_models.splits import SPLITS, split_held_out
@@ -236,7 +236,7 @@ def _fit_config(arguments: Namespace) -> FitConfig:
     )
 
 
-def _prepare_folder(out: Path, arguments: Namespace, data: Comparisons) -> None:
+def _prepare_folder(out: Path, arguments: Namespace, data: TextComparisons) -> None:
     """Make the folder; a run that is there is resumed or deleted only if that was asked for."""
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"--out: {out} is a file; give a folder")

@@ -8,28 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 
 from preference_models import (
     BradleyTerryConfig,
     BradleyTerryModel,
-    Comparisons,
     HybridPreferenceConfig,
     HybridPreferenceModel,
     MajorityPreferenceConfig,
     MajorityPreferenceModel,
+    TextComparisons,
     character_tokenizer,
     small_backbone,
 )
 from preference_models.base import PairwiseConfig
-from preference_models.chat import has_chat_template
 from preference_models.cross_encoder import CrossEncoderPreferenceConfig, CrossEncoderPreferenceModel
 from preference_models.disc import DiscPreferenceConfig, DiscPreferenceModel
 from preference_models.messages import plain_text
 
 __all__ = ["KINDS", "WITHOUT_DISCS", "merge_lora", "model_maker"]
 
-KINDS = ("hybrid", "disc", "bradley_terry", "cross_encoder", "majority")
 WITHOUT_DISCS = ("bradley_terry", "cross_encoder", "majority")
 _CLASSES: dict[str, tuple[Any, Any]] = {
     "hybrid": (HybridPreferenceModel, HybridPreferenceConfig),
@@ -38,10 +36,11 @@ _CLASSES: dict[str, tuple[Any, Any]] = {
     "cross_encoder": (CrossEncoderPreferenceModel, CrossEncoderPreferenceConfig),
     "majority": (MajorityPreferenceModel, MajorityPreferenceConfig),
 }
+KINDS = tuple(_CLASSES)
 
 
 def model_maker(
-    model: str, kind: str, data: Comparisons, *, hidden: int, pooling: str | None, lora: int, seed: int
+    model: str, kind: str, data: TextComparisons, *, hidden: int, pooling: str | None, lora: int, seed: int
 ) -> Callable[[int], Any]:
     """From a number of discs to a fresh model of that kind; 0 discs are a Bradley-Terry model (of a kind with discs).
 
@@ -65,8 +64,6 @@ def model_maker(
         raise ValueError(f'--model: expected "small" or the folder of a Hugging Face model, got {model!r}')
     if model != "small" and isinstance(AutoConfig.from_pretrained(model, trust_remote_code=False), PairwiseConfig):
         raise ValueError(f"--model: {model} is a preference model already; give the backbone it was fitted from")
-    if model != "small" and AutoConfig.from_pretrained(model, trust_remote_code=False).is_encoder_decoder:
-        raise ValueError(f"--model: {model} has an encoder and a decoder; give an encoder or a causal language model")
     if model == "small" and lora:
         raise ValueError("--lora: a small model starts from random weights, which adapters would leave as they are")
 
@@ -82,15 +79,7 @@ def model_maker(
                 tokenizer = character_tokenizer(_alphabet(data))
                 backbone = small_backbone(tokenizer, hidden=hidden, max_length=_longest(data, kind))
                 return model_class(config_class(backbone_config=backbone, **own), tokenizer)
-            own["chat"] = has_chat_template(AutoTokenizer.from_pretrained(model))
-            config = config_class(backbone_config=AutoConfig.from_pretrained(model, trust_remote_code=False), **own)
-            loaded = model_class.from_backbone(model, config)
-            rows = loaded.backbone.get_input_embeddings().num_embeddings
-            if len(loaded.tokenizer) > rows:
-                raise ValueError(
-                    f"--model: the tokenizer of {model} has {len(loaded.tokenizer)} tokens and the model {rows} "
-                    "embeddings; take a model and a tokenizer that belong together"
-                )
+            loaded = model_class.from_backbone(model, **own)
             if lora:
                 loaded.backbone = _with_lora(loaded.backbone, lora)
         return loaded
@@ -115,12 +104,12 @@ def _with_lora(backbone: Any, rank: int) -> Any:
         return peft.get_peft_model(backbone, config)
 
 
-def _alphabet(data: Comparisons) -> str:
+def _alphabet(data: TextComparisons) -> str:
     prompts = map(plain_text, dict.fromkeys(data.prompts))
     return "".join(sorted({c for texts in (prompts, data.first, data.second) for text in texts for c in text}))
 
 
-def _longest(data: Comparisons, kind: str) -> int:
+def _longest(data: TextComparisons, kind: str) -> int:
     """Most characters of a text that is read, with its ends."""
     rows = zip(map(plain_text, data.prompts), data.first, data.second, strict=True)
     if kind == "cross_encoder":

@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from preference_models.calibration import Calibration, fit_temperature
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.evaluation import comparison_logits, evaluate, reliability
 from preference_models.selection import Candidate, choose_discs
 from preference_models.training import FitConfig, FitReport, fit_preference_model
@@ -49,9 +49,9 @@ class FitRun:
     told : what ``metrics.json`` repeats of the command.
     """
 
-    train: Comparisons
-    validation: Comparisons
-    test: Comparisons
+    train: TextComparisons
+    validation: TextComparisons
+    test: TextComparisons
     config: FitConfig
     discs: tuple[int, ...]
     make: Callable[[int], Any]
@@ -83,7 +83,7 @@ def carry_out(run: FitRun) -> dict[str, Any]:
         replicates=run.replicates,
         seed=run.config.seed,
         subject=f"the {_SUBJECTS.get(run.kind, 'discs')}",
-        seen=Comparisons.join(run.train, run.validation),
+        seen=TextComparisons.join(run.train, run.validation),
         label_noise=run.config.label_noise,
     )
     calibration = calibrations[chosen]

@@ -39,7 +39,7 @@ from preference_models import (
     small_hybrid_model,
     split_held_out,
 )
-from preference_models.comparisons import Comparisons
+from preference_models.comparisons import TextComparisons
 from preference_models.training import FitConfig
 from rebel_pref.atomic import new_folder, write_text
 from rebel_pref.cli.config import TrainConfig, recipe_path, recipes
@@ -249,7 +249,7 @@ def _ignoring_loss(advance: Callable[[int], None]) -> Callable[[int, float], Non
     return lambda step, loss: advance(1)
 
 
-def _votes(config: TrainConfig, game: TextGame, start: LanguageModelPolicy) -> Comparisons:
+def _votes(config: TrainConfig, game: TextGame, start: LanguageModelPolicy) -> TextComparisons:
     """Votes of the noisy judge on uniform legal completions, and some of legal against illegal ones.
 
     The illegal ones are what the start writes when sampled warm, and near misses of the legal ones. A model
@@ -278,7 +278,7 @@ def _votes(config: TrainConfig, game: TextGame, start: LanguageModelPolicy) -> C
         flip=settings.flip,
         seed=_derived(config.seed, 0),
     )
-    return Comparisons.join(votes, against)
+    return TextComparisons.join(votes, against)
 
 
 def _read_models(out: Path, device: torch.device) -> _FittedModels:

@@ -253,6 +253,11 @@ def dense_game(subject: Game | Comparisons | ArrayLike) -> PreferenceGame:
 
 
 def _comparisons(subject: Any) -> Comparisons:
+    if hasattr(subject, "prompts"):  # Those of preference_models, which do not count but tell texts apart.
+        raise ValueError(
+            f"expected a game, comparisons of items or a matrix of win counts, got {type(subject).__name__}: fit a "
+            "preference model to comparisons of texts (fit_preference_model), or read the file with load_game"
+        )
     try:
         return Comparisons.from_counts(subject)
     except (TypeError, ValueError) as error:

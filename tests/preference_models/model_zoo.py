@@ -93,5 +93,5 @@ ORACLES = {
 def logits_of(model, prompts=PROMPTS, responses=RESPONSES):
     """Logits [B, K, K] of a model of either kind."""
     if hasattr(model, "embed"):
-        return model.preference_logits(model.embed(prompts, responses))
+        return model.preference_logits(prompts, responses)
     return model.preference_logits(prompts, responses)

@@ -246,15 +246,15 @@ def test_a_model_reads_chats_shares_prompts_and_comes_back(tmp_path):
     """Packed or apart the same; the template and the setting are saved beside the weights."""
     model, prompts = chat_model(), [said("why?", "so", "so?"), "plain"]
     responses = [["because", "no", "<|im_end|>"], ["a", "b", "c"]]
-    logits = model.preference_logits(model.embed(prompts, responses))
+    logits = model.preference_logits(prompts, responses)
     apart = pm.serving.embed_texts(model, prompts, responses, share_prompt=False)
-    torch.testing.assert_close(logits, model.preference_logits(apart), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits, pm.preference_logits(apart), atol=1e-5, rtol=1e-5)
     model.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
     assert loaded.config.chat
-    assert torch.equal(loaded.preference_logits(loaded.embed(prompts, responses)), logits)
+    assert torch.equal(loaded.preference_logits(prompts, responses), logits)
     loaded.config.chat = False
-    assert not torch.allclose(loaded.preference_logits(loaded.embed(prompts, responses)), logits)
+    assert not torch.allclose(loaded.preference_logits(prompts, responses), logits)
 
 
 def test_a_cross_encoder_reads_chats():
@@ -292,7 +292,7 @@ def test_half_precision_is_read_in_full_and_not_fitted_in_half(tmp_path):
     model.backbone.to(torch.bfloat16).save_pretrained(tmp_path)
     model.tokenizer.save_pretrained(tmp_path)
     assert {p.dtype for p in pm.HybridPreferenceModel.from_backbone(tmp_path).parameters()} == {torch.float32}
-    data = pm.Comparisons(("p",), ("a",), ("b",), np.ones(1))
+    data = pm.TextComparisons(("p",), ("a",), ("b",), np.ones(1))
     with pytest.raises(ValueError, match=r"expected weights in float32 to fit, got torch\.bfloat16"):
         pm.fit_preference_model(model, data)
 
@@ -301,7 +301,7 @@ def test_half_precision_is_read_in_full_and_not_fitted_in_half(tmp_path):
 def test_chats_are_fitted(share_prompt):
     """The second user's turn alone decides, which a reader of the first turn could not know."""
     prompts = [said("hi", "hello", word) for word in ("up", "down")]
-    data = pm.Comparisons((prompts[0], prompts[1]), ("yes", "yes"), ("no", "no"), np.array([1.0, 0.0]))
+    data = pm.TextComparisons((prompts[0], prompts[1]), ("yes", "yes"), ("no", "no"), np.array([1.0, 0.0]))
     config = pm.FitConfig(steps=60, batch_size=2, learning_rate=1e-2, warmup_steps=5, share_prompt=share_prompt)
     report = pm.fit_preference_model(chat_model(), data, config=config)
     assert report.train_log_loss < 0.1

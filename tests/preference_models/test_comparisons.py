@@ -77,7 +77,7 @@ def test_a_pair_without_judgement_is_left_out_and_counted(caplog):
 def test_no_pair_is_on_both_sides_of_a_split(rows, turn, fraction, seed):
     rows = [*rows, ("p", "a", "e"), ("q", "a", "e")]
     swapped = [(p, b, a) if turn >> (i % 16) & 1 else (p, a, b) for i, (p, a, b) in enumerate(rows)]
-    comparisons = pm.Comparisons(*(tuple(c) for c in zip(*swapped, strict=True)), np.full(len(rows), 0.5))
+    comparisons = pm.TextComparisons(*(tuple(c) for c in zip(*swapped, strict=True)), np.full(len(rows), 0.5))
     train, held_out = pm.split_held_out(comparisons, fraction, seed)
     assert not set(pairs(train)) & set(pairs(held_out))
     assert sorted(pairs(train) + pairs(held_out)) == sorted(pairs(comparisons))
@@ -85,9 +85,9 @@ def test_no_pair_is_on_both_sides_of_a_split(rows, turn, fraction, seed):
 
 
 def test_join_and_select():
-    one = pm.Comparisons(("p",), ("a",), ("b",), np.array([1.0]), np.array([3.0]))
-    two = pm.Comparisons(("q", "q"), ("c", "d"), ("d", "c"), np.array([0.5, 0.25]))
-    both = pm.Comparisons.join(one, two)
+    one = pm.TextComparisons(("p",), ("a",), ("b",), np.array([1.0]), np.array([3.0]))
+    two = pm.TextComparisons(("q", "q"), ("c", "d"), ("d", "c"), np.array([0.5, 0.25]))
+    both = pm.TextComparisons.join(one, two)
     assert both.prompts == ("p", "q", "q") and both.weight.tolist() == [3.0, 1.0, 1.0]
     assert both.select([2, 0]).first == ("d", "a") and both.select(both.outcome < 1).outcome.tolist() == [0.5, 0.25]
     assert not both.outcome.flags.writeable
@@ -107,19 +107,19 @@ PAIR = (("p",), ("a",), ("b",))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: pm.Comparisons(("p",), ("a", "b"), ("c",), np.zeros(1)), "got 1 prompts, 2 first, 1 second"),
-        (lambda: pm.Comparisons(*PAIR, np.zeros(2)), r"outcome of shape \(1,\), one a comparison, got \(2,\)"),
-        (lambda: pm.Comparisons(*PAIR, np.array([1.5])), r"outcome must be in \[0, 1\], got 1.5 at row 0"),
-        (lambda: pm.Comparisons(*PAIR, np.array([np.nan])), r"outcome must be in \[0, 1\], got nan at row 0"),
-        (lambda: pm.Comparisons(*PAIR, np.ones(1), np.zeros(1)), "weight must be positive and finite, got 0.0"),
-        (pm.Comparisons.join, "at least one set"),
+        (lambda: pm.TextComparisons(("p",), ("a", "b"), ("c",), np.zeros(1)), "got 1 prompts, 2 first, 1 second"),
+        (lambda: pm.TextComparisons(*PAIR, np.zeros(2)), r"outcome of shape \(1,\), one a comparison, got \(2,\)"),
+        (lambda: pm.TextComparisons(*PAIR, np.array([1.5])), r"outcome must be in \[0, 1\], got 1.5 at row 0"),
+        (lambda: pm.TextComparisons(*PAIR, np.array([np.nan])), r"outcome must be in \[0, 1\], got nan at row 0"),
+        (lambda: pm.TextComparisons(*PAIR, np.ones(1), np.zeros(1)), "weight must be positive and finite, got 0.0"),
+        (pm.TextComparisons.join, "at least one set"),
         (lambda: pm.draw_votes([0.5], flip=0.6, rng=np.random.default_rng(0)), r"in \[0, 0.5\], got 0.6"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [["a"]], votes=1, seed=0), "'p' has no two different"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [["a", "a"]], votes=1, seed=0), "'p' has no two different"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [["a", "b"]], votes=0, seed=0), "one vote, got 0"),
         (lambda: pm.draw_comparisons(ALPHABETICAL, ["p"], [], votes=1, seed=0), "got 1 prompts, 0 lists"),
-        (lambda: pm.split_held_out(pm.Comparisons(*PAIR, np.ones(1)), 1.0, 0), "between 0 and 1, got 1.0"),
-        (lambda: pm.split_held_out(pm.Comparisons(*PAIR, np.ones(1)), 0.5, 0), "two distinct pairs"),
+        (lambda: pm.split_held_out(pm.TextComparisons(*PAIR, np.ones(1)), 1.0, 0), "between 0 and 1, got 1.0"),
+        (lambda: pm.split_held_out(pm.TextComparisons(*PAIR, np.ones(1)), 0.5, 0), "two distinct pairs"),
         (lambda: pm.near_misses([], "ab", count=1, seed=0), "expected texts, an alphabet"),
     ],
 )

@@ -70,11 +70,11 @@ def test_pair_logits_flip_to_the_last_bit_and_agree_with_the_matrix(embedding_mo
     model = embedding_model
     embeddings = model.embed(PROMPTS, RESPONSES)
     first, second = torch.triu_indices(5, 5)
-    logits = model.preference_logits(embeddings)
+    logits = pm.preference_logits(embeddings)
     for b in range(3):
         row = embeddings.select(torch.tensor(b))
-        pairs = model.pair_logits(row, first, second)
-        assert torch.equal(pairs, -model.pair_logits(row, second, first))
+        pairs = pm.pair_logits(row, first, second)
+        assert torch.equal(pairs, -pm.pair_logits(row, second, first))
         torch.testing.assert_close(pairs, logits[b, first, second], atol=1e-5, rtol=1e-5)
 
 
@@ -220,7 +220,7 @@ def test_no_discs_is_exactly_bradley_terry():
     assert (plain.prefer(PROMPTS, RESPONSES) == reduced.prefer(PROMPTS, RESPONSES)).all()
     scores = plain.embed(PROMPTS, RESPONSES).scores
     expected = scores.unsqueeze(-1) - scores.unsqueeze(-2)
-    torch.testing.assert_close(plain.preference_logits(plain.embed(PROMPTS, RESPONSES)), expected)
+    torch.testing.assert_close(plain.preference_logits(PROMPTS, RESPONSES), expected)
 
 
 def test_save_and_load_to_the_bit(saved_model, tmp_path):
@@ -247,7 +247,7 @@ def test_gradients_reach_every_part():
     prompts = pm.tokenize(model.tokenizer, ["a", "b"])
     texts = pm.tokenize(model.tokenizer, ["a", "a", "b", "b"], ["one", "two", "three", "four"])
     embeddings = model.encode(texts, prompts, torch.tensor([0, 0, 1, 1]))
-    model.pair_logits(embeddings, torch.tensor([0, 3]), torch.tensor([1, 2])).square().sum().backward()
+    pm.pair_logits(embeddings, torch.tensor([0, 3]), torch.tensor([1, 2])).square().sum().backward()
     without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
     # The backbone's own pooler is not used, and a key bias shifts all scores of a softmax alike.
     assert {n for n in without if "pooler" not in n and "key.bias" not in n and "token_type" not in n} == set()

@@ -94,7 +94,7 @@ def test_csv_cells_are_text(tmp_path):
     path.write_text('prompt,first,second,outcome,winner,annotator\np,"a\nb",,,second,x\nq,c,d,.5,,y\n')
     data = pm.load_comparisons(path)
     assert columns(data) == [("p", "a\nb", "", 0.0, 1.0), ("q", "c", "d", 0.5, 1.0)] and data.group == ("x", "y")
-    assert data.select([1]).group == ("y",) and pm.Comparisons.join(data, data).group == ("x", "y", "x", "y")
+    assert data.select([1]).group == ("y",) and pm.TextComparisons.join(data, data).group == ("x", "y", "x", "y")
 
 
 @settings(max_examples=40, deadline=None)

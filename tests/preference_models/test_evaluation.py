@@ -28,14 +28,14 @@ QUICK = pm.FitConfig(steps=60, batch_size=64, comparisons_per_prompt=64, learnin
 def data(outcome, weight=None, prompts=None, group=None):
     n = len(outcome)
     prompts = tuple(f"p{k}" for k in range(n)) if prompts is None else prompts
-    return pm.Comparisons(prompts, ("a",) * n, ("b",) * n, np.array(outcome), weight, group)
+    return pm.TextComparisons(prompts, ("a",) * n, ("b",) * n, np.array(outcome), weight, group)
 
 
 def random_data(seed, prompts=6, items=5, count=80):
     rng = np.random.default_rng(seed)
     pairs = [rng.choice(items, 2, replace=False) for _ in range(count)]
     asked = rng.integers(prompts, size=count)
-    return pm.Comparisons(
+    return pm.TextComparisons(
         tuple(f"p{b}" for b in asked),
         tuple(f"y{i}" for i, _ in pairs),
         tuple(f"y{j}" for _, j in pairs),
@@ -107,11 +107,11 @@ def test_measures_do_not_know_who_stands_first(seed, draw):
 
 def test_what_the_bootstrap_draws():
     """Groups, or else prompts; of fewer than ten prompts, pairs in either order."""
-    everything = pm.Comparisons(
+    everything = pm.TextComparisons(
         ("p", "p", "q", "q"), tuple("acac"), tuple("bdbd"), np.ones(4), group=("x", "y", "y", "z")
     )
     many = data([1.0] * 20, prompts=tuple(f"p{k // 2}" for k in range(20)))
-    one = pm.Comparisons(("p",) * 3, ("a", "b", "a"), ("b", "a", "c"), np.ones(3))
+    one = pm.TextComparisons(("p",) * 3, ("a", "b", "a"), ("b", "a", "c"), np.ones(3))
     crowd = replace(one, group=("x", "y", "z"))  # three people, two pairs
     for comparisons, name, members in (
         (everything, "group", [0, 1, 1, 2]),
@@ -128,8 +128,8 @@ def test_what_the_bootstrap_draws():
 def test_new_responses_are_drawn_with_all_their_comparisons():
     """b and c are new: a pair of both is there as often as both are, multiplied; where one is known, nothing is new."""
     pairs = [("a", "b"), ("b", "d"), ("c", "a"), ("c", "b"), ("e", "c")]
-    held_out = pm.Comparisons(("p",) * 5, *map(tuple, zip(*pairs, strict=True)), np.ones(5))
-    seen = pm.Comparisons(("p",) * 2, ("a", "d"), ("d", "e"), np.ones(2))
+    held_out = pm.TextComparisons(("p",) * 5, *map(tuple, zip(*pairs, strict=True)), np.ones(5))
+    seen = pm.TextComparisons(("p",) * 2, ("a", "d"), ("d", "e"), np.ones(2))
     found = clusters(held_out, seen)
     assert (found.name, found.count) == ("response", 2)
     assert found.members.tolist() == [[0, 0], [0, 0], [1, 1], [1, 0], [1, 1]]
@@ -143,11 +143,11 @@ def test_intervals_of_new_responses_hold_what_they_promise():
     decided = {"pair": 0, "response": 0}
     rng = np.random.default_rng(0)
     new, old = [f"new {i}" for i in range(8)], [f"{i}" for i in range(32)]
-    seen = pm.Comparisons(("p",) * 31, old[1:], old[:-1], np.ones(31))
+    seen = pm.TextComparisons(("p",) * 31, old[1:], old[:-1], np.ones(31))
     pairs = [(x, y) for x in new for y in old] + [(x, y) for i, x in enumerate(new) for y in new[:i]]
     place = {name: row for row, name in enumerate(new + old)}
     index = np.array([[place[x], place[y]] for x, y in pairs])
-    held_out = pm.Comparisons(("p",) * len(pairs), *map(tuple, zip(*pairs, strict=True)), np.full(len(pairs), 0.5))
+    held_out = pm.TextComparisons(("p",) * len(pairs), *map(tuple, zip(*pairs, strict=True)), np.full(len(pairs), 0.5))
     for _ in range(100):
         truth = rng.normal(size=40)
         ours, theirs = (truth + rng.normal(size=40) * (np.arange(40) < 8) for _ in range(2))
@@ -202,7 +202,9 @@ def test_verdicts():
     report = evaluate_logits(bad, 2 * bad, data(outcome))
     assert report.log_loss.high < 0 and not report.earns_keep
     assert report.verdict == "the discs do not earn their keep: neither model tells held-out winners better than a coin"
-    one_pair = pm.Comparisons(("p",) * 400, ("a",) * 400, ("b",) * 400, np.ones(400), group=tuple(map(str, range(400))))
+    one_pair = pm.TextComparisons(
+        ("p",) * 400, ("a",) * 400, ("b",) * 400, np.ones(400), group=tuple(map(str, range(400)))
+    )
     report = evaluate_logits(np.ones(400), np.zeros(400), one_pair)
     assert report.verdict.startswith("too little is held out (1 pair) to tell") and not report.earns_keep
 
@@ -252,7 +254,7 @@ def test_a_fitted_temperature_is_saved_and_keeps_what_is_skew(tmp_path):
 def test_a_temperature_is_no_surer_than_its_votes():
     """30 votes that agree with every logit, all of one size: P = 31/32, whatever the model said before."""
     asked = ["rock", "paper"]
-    votes = pm.Comparisons(tuple(CYCLE.prompts) * 30, ("paper",) * 30, ("rock",) * 30, np.ones(30))
+    votes = pm.TextComparisons(tuple(CYCLE.prompts) * 30, ("paper",) * 30, ("rock",) * 30, np.ones(30))
     model = pm.small_hybrid_model(hidden=16, layers=1)
     pm.fit_preference_model(model, votes, config=replace(QUICK, steps=20))
     pm.fit_temperature(model, votes)

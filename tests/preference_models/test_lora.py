@@ -22,7 +22,7 @@ def test_adapters_train_save_and_load(tmp_path):
     untouched = logits_of(pm.HybridPreferenceModel.from_pretrained(base))
     torch.testing.assert_close(logits_of(model), untouched, atol=1e-6, rtol=1e-5)  # LoRA starts at nothing
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    votes = pm.Comparisons(("a>",) * 3, ("x", "y", "z"), ("y", "z", "x"), np.array([1.0, 0.9, 0.8]))
+    votes = pm.TextComparisons(("a>",) * 3, ("x", "y", "z"), ("y", "z", "x"), np.array([1.0, 0.9, 0.8]))
     config = pm.FitConfig(steps=3, batch_size=4, comparisons_per_prompt=4, learning_rate=1e-2, warmup_steps=0)
     pm.fit_preference_model(model, votes, config=config)
     moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}

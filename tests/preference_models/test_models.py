@@ -234,10 +234,10 @@ def test_tables_answer():
 def test_a_table_can_be_compared_with_bradley_terry():
     """A known truth has no forward pass to prepare; its probabilities stand in, and unjudged pairs are refused."""
     model = unjudged_table()
-    held_out = pm.Comparisons(["x", "x"], ["", "b\n"], ["b\n", "ü<eos>"], [0.0, 1.0])
+    held_out = pm.TextComparisons(["x", "x"], ["", "b\n"], ["b\n", "ü<eos>"], [0.0, 1.0])
     np.testing.assert_allclose(comparison_logits(model, held_out), [-math.log(9), -math.log(2)])
     with pytest.raises(ValueError, match="1 of 1 comparisons are not judged"):
-        comparison_logits(model, pm.Comparisons(["x"], [""], ["ü<eos>"], [1.0]))
+        comparison_logits(model, pm.TextComparisons(["x"], [""], ["ü<eos>"], [1.0]))
 
 
 @pytest.mark.parametrize("load", [pm.TabularPreferenceModel.from_pretrained, AutoModel.from_pretrained])

@@ -36,7 +36,7 @@ def test_sharing_is_separate_encoding(kind):
     model = causal(kind)
     assert packing.can_share_prompt(model.backbone)
     assert_equal_embeddings(together(model), apart(model))
-    logits = model.preference_logits(model.embed(PROMPTS, RESPONSES))
+    logits = model.preference_logits(PROMPTS, RESPONSES)
     assert torch.equal(logits, -logits.mT)
 
 

@@ -145,7 +145,7 @@ def test_report_without_held_out_comparisons():
     report = pm.fit_preference_model(small("hybrid"), votes(50), config=replace(QUICK, steps=2))
     assert report.held_out_accuracy is report.truth_accuracy is report.held_out_log_loss is None
     assert report.steps == report.best_step == 2 and report.seconds > 0 and report.settings.steps == 2
-    ties = pm.Comparisons(("throw>",), ("rock",), ("paper",), np.array([0.5]))
+    ties = pm.TextComparisons(("throw>",), ("rock",), ("paper",), np.array([0.5]))
     assert pm.fit_preference_model(small("hybrid"), ties, ties, replace(QUICK, steps=1)).held_out_accuracy is None
 
 
@@ -361,7 +361,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(name, loss):
     """Weights, ties, shrinkage, flips, and responses that several parts read; batches of 7 in parts of 2 at most."""
     rng = np.random.default_rng(0)
     pairs = [rng.choice(4, 2, replace=False) for _ in range(14)]
-    data = pm.Comparisons(
+    data = pm.TextComparisons(
         tuple("pq"[n % 2] for n in range(14)),
         tuple("wxyz"[i] for i, _ in pairs),
         tuple("wxyz"[j] for _, j in pairs),
@@ -384,7 +384,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(name, loss):
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_a_shared_prompt_fits_the_same_model(pooling):
     """Packed or apart, on data with several responses a prompt in any order."""
-    train = pm.Comparisons(
+    train = pm.TextComparisons(
         ("a>", "b>", "a>", "b>", "a>"), ("x", "y", "zz", "y", "w"), ("y", "x", "x", "w", "zz"), np.linspace(0, 1, 5)
     )
     config = pm.FitConfig(steps=5, batch_size=3, warmup_steps=0, disc_shrinkage=0.1, learning_rate=1e-2)
@@ -398,7 +398,7 @@ def test_a_shared_prompt_fits_the_same_model(pooling):
 
 def test_prompts_are_shared_where_that_saves_tokens():
     """Long prompts on a causal backbone are; short ones are not, nor are an encoder's, and to insist is an error."""
-    long, short = (pm.Comparisons(("p" * count,), ("x" * 20,), ("y" * 20,), np.ones(1)) for count in (40, 1))
+    long, short = (pm.TextComparisons(("p" * count,), ("x" * 20,), ("y" * 20,), np.ones(1)) for count in (40, 1))
     assert TokenizedComparisons(causal(), long).texts.share_prompt
     assert not TokenizedComparisons(causal(), short).texts.share_prompt
     assert not TokenizedComparisons(small("hybrid"), long).texts.share_prompt

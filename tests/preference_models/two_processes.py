@@ -28,7 +28,7 @@ def comparisons(count, seed):
     rng = np.random.default_rng(seed)
     words = ["rock", "paper", "scissors", "well"]
     pairs = [rng.choice(4, 2, replace=False) for _ in range(count)]
-    return pm.Comparisons(
+    return pm.TextComparisons(
         tuple(rng.choice(["p>", "q>"], count).tolist()),
         tuple(words[i] for i, _ in pairs),
         tuple(words[j] for _, j in pairs),
