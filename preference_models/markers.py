@@ -117,6 +117,9 @@ def opening(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], i
     Some tokenizers write a text in other tokens where it ends: two line feeds are one token there, and two before a
     word.
     """
+    if not tokenizer.is_fast:  # It keeps no places.
+        alone, whole = _ids(tokenizer, [text, text + WORD], plain=False)
+        return alone, len(whole) - len(alone)
     found = tokenizer(text + WORD, add_special_tokens=False, return_offsets_mapping=True)
     ids: list[int] = found["input_ids"]
     # What marks the beginning of a word has no place in the text, or the word's.

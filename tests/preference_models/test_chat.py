@@ -305,3 +305,12 @@ def test_chats_are_fitted(share_prompt):
     config = pm.FitConfig(steps=60, batch_size=2, learning_rate=1e-2, warmup_steps=5, share_prompt=share_prompt)
     report = pm.fit_preference_model(chat_model(), data, config=config)
     assert report.train_log_loss < 0.1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_that_keeps_no_places_reads_the_same(monkeypatch, kind):
+    """Those written in Python."""
+    tokenizer = trained_tokenizer(kind, "chatml")
+    expected = ids_of(tokenizer, said("why?", "so", "so?"), "an answer")
+    monkeypatch.setattr(type(tokenizer), "is_fast", False)
+    assert ids_of(tokenizer, said("why?", "so", "so?"), "an answer") == expected
