@@ -169,9 +169,14 @@ class ChatTemplate:
         return self._parts[0].partition(QUESTION)[2]
 
     @property
+    def closing(self) -> str:
+        """What the template writes after an answer."""
+        return self._parts[1].partition(ANSWER)[2]
+
+    @property
     def after(self) -> str:
-        """What the template writes after an answer, without white space at its end."""
-        return self._parts[1].partition(ANSWER)[2].rstrip()
+        """The same, without white space at its end."""
+        return self.closing.rstrip()
 
     def ids(self, texts: Iterable[str], *, behind: str = "") -> Iterator[list[int]]:
         """Token ids; `behind` as in :func:`encode`."""
@@ -179,8 +184,7 @@ class ChatTemplate:
 
     @property
     def _surplus(self) -> int:
-        end = self._parts[1].partition(ANSWER)[2]
-        return len(end) - len(end.rstrip())
+        return len(self.closing) - len(self.after)
 
     @cached_property
     def _parts(self) -> tuple[str, str]:

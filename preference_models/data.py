@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from preference_models.comparisons import TextComparisons
-from preference_models.messages import common_prompt, conversation, messages_of, parsed_messages, response_text, turns
+from preference_models.messages import chat_of, common_prompt, conversation, messages_of, response_text, turns
 from preference_models.row_files import read_rows, shown
 
 __all__ = ["load_comparisons"]
@@ -157,7 +157,7 @@ class _Rows:
 
     def _compared(self, row: Mapping[str, Any], sides: tuple[str, str]) -> tuple[str, str, str]:
         """The prompt of a row and its two responses; whole chats bring their prompt."""
-        one, other = (parsed_messages(row[side]) or row[side] for side in sides)
+        one, other = (chat_of(row[side]) or row[side] for side in sides)
         if "prompt" not in row and isinstance(one, str) and isinstance(other, str):
             one, other = turns(one) or one, turns(other) or other
         if not (_is_chat(one) and _is_chat(other)):
@@ -198,13 +198,15 @@ class _Rows:
     def _prompt(self, row: Mapping[str, Any]) -> str:
         self.without_prompt += "prompt" not in row
         prompt = row.get("prompt", "")
-        if isinstance(prompt, str):
+        messages = chat_of(prompt)
+        if isinstance(prompt, str) and messages is None:
             return prompt
-        return conversation(prompt)
+        return conversation(messages or prompt)
 
     def _text(self, value: Any, name: str) -> str:
         try:
-            return value if isinstance(value, str) else response_text(value)
+            messages = chat_of(value) or value
+            return messages if isinstance(messages, str) else response_text(messages)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 

@@ -287,6 +287,7 @@ def clusters(comparisons: TextComparisons, seen: TextComparisons | None = None) 
     Few clusters make no interval (two prompts drawn with replacement are the same one half of the time), so that fewer
     than :data:`FEWEST_PROMPTS` prompts are not drawn: the interval is about these prompts then. Of these, responses are
     drawn where each comparison has one that is not in `seen`: all its comparisons share what the model makes of it.
+    (Where most are between two such, the interval is up to twice as wide as it need be.)
     Elsewhere pairs are. Groups that outnumber the pairs are not drawn, but prompts or pairs as without them: all groups
     agreeing on one pair is one pair's worth.
     """

@@ -15,7 +15,7 @@ from typing import Any
 
 from preference_models.row_files import shown
 
-__all__ = ["common_prompt", "conversation", "messages_of", "parsed_messages", "plain_text", "response_text", "turns"]
+__all__ = ["chat_of", "common_prompt", "conversation", "messages_of", "plain_text", "response_text", "turns"]
 
 _BEGIN = '[{"role": '
 
@@ -30,24 +30,34 @@ def conversation(messages: Any) -> str:
     """
     checked = _checked(messages)
     content = checked[0]["content"]
-    if len(checked) == 1 and checked[0]["role"] == "user" and parsed_messages(content) is None:
+    if len(checked) == 1 and checked[0]["role"] == "user" and _parsed(content) is None:
         return content
     return json.dumps(checked, ensure_ascii=False)
 
 
 def messages_of(prompt: str) -> list[dict[str, str]]:
     """The messages of a prompt; a plain text is one message of the user."""
-    return parsed_messages(prompt) or [{"role": "user", "content": prompt}]
+    return _parsed(prompt) or [{"role": "user", "content": prompt}]
 
 
 def plain_text(prompt: str) -> str:
     """A prompt for a reader without a chat template: a chat of several messages is "role: content", one a paragraph."""
-    messages = parsed_messages(prompt)
+    messages = _parsed(prompt)
     if messages is None:
         return prompt
     if len(messages) == 1:
         return messages[0]["content"]
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+
+
+def chat_of(cell: Any) -> list[dict[str, str]] | None:
+    """The messages of a cell of a table that holds the JSON of a chat, however it is written; None for any other."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith("["):
+        return None
+    try:
+        return _checked(json.loads(cell))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def response_text(messages: Any) -> str:
@@ -83,9 +93,9 @@ def common_prompt(chosen: Any, rejected: Any) -> tuple[list[Any], list[Any], lis
     return one[:same], one[same:], other[same:]
 
 
-def parsed_messages(prompt: Any) -> list[dict[str, str]] | None:
-    """The messages of a text that :func:`conversation` wrote as JSON; None for anything else."""
-    if not isinstance(prompt, str) or not prompt.startswith(_BEGIN):
+def _parsed(prompt: str) -> list[dict[str, str]] | None:
+    """The messages of a text that :func:`conversation` wrote as JSON; None for any other."""
+    if not prompt.startswith(_BEGIN):
         return None
     try:
         found = json.loads(prompt)

@@ -53,18 +53,18 @@ def read_rows(path: Path, split: str | None) -> Iterator[tuple[str, Any]]:
 
 def _csv(path: Path, stream: Any) -> Iterator[tuple[str, Any]]:
     reader = csv.DictReader(stream, strict=True)
-    header = list(reader.fieldnames or ())
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise ValueError(f"{path}:1: two columns are called {twice!r}; which of them counts?")
     while True:
         limit = csv.field_size_limit(LONGEST_CELL)
         try:
+            header = list(reader.fieldnames or ())
             row = next(reader, None)
         except csv.Error as error:
-            raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+            raise ValueError(f"{path}:{max(1, reader.line_num)}: {error}") from error
         finally:
             csv.field_size_limit(limit)
+        twice = next((name for name in header if name and header.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{path}:1: two columns are called {twice!r}; which of them counts?")
         if row is None:
             return
         place = f"{path}:{reader.line_num}"

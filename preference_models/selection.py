@@ -139,6 +139,8 @@ def simplest_within(
     best = int(np.average(losses, axis=1, weights=weight).argmin())
     over = losses - losses[best]
     excess = np.average(over, axis=1, weights=weight)
+    if members.max() == members.min():  # One cluster has no spread; its rows do.
+        members = np.repeat(np.arange(len(weight)), 2).reshape(-1, 2)
     count = int(members.max()) + 1
     # What depends on two clusters moves with either.
     one, other = members.T

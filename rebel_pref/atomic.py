@@ -31,6 +31,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     A kill leaves at most folders whose names begin with a dot, which the next call for this path takes away; one at the
     moment of the exchange leaves the old folder as ``.NAME.old``, which the next call puts back.
     """
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise NotADirectoryError(f"{path} is no folder, in whose place a new one could be put; move it away")
     old = path.with_name(f".{path.name}.old")
     if old.exists() and not path.exists():
         os.replace(old, path)
@@ -46,6 +48,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.replace(staging, path)
         shutil.rmtree(old, ignore_errors=True)
     finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
         shutil.rmtree(staging, ignore_errors=True)
 
 
@@ -53,7 +57,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_numbered(path: Path, *, keep: int) -> Iterator[Path]:
     """As :func:`new_folder`, for a `path` called NAME-NUMBER; all but the latest `keep` go when it is there."""
     name = path.name.rpartition("-")[0]
-    for left_by_a_kill in path.parent.glob(f".{escape(name)}-*"):
+    for left_by_a_kill in path.parent.glob(f".{escape(name)}-*.part*"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
     with new_folder(path) as staging:
         yield staging

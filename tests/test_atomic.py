@@ -49,25 +49,50 @@ def test_a_folder_is_replaced_when_it_is_whole(tmp_path):
     assert names(path) == ["b"]
 
 
-def test_a_kill_at_the_exchange_loses_nothing(tmp_path, monkeypatch):
+def test_a_kill_at_the_exchange_loses_nothing(tmp_path):
     """The old folder has moved aside, and the new one is not in its place yet."""
     path = tmp_path / "run"
     with new_folder(path) as staging:
         (staging / "a").write_text("one")
 
-    def killed(source, target):
-        replace(source, target)
-        raise KeyboardInterrupt
-
-    replace = os.replace
-    with monkeypatch.context() as patched:
-        patched.setattr("rebel_pref.atomic.os.replace", killed)
-        with pytest.raises(KeyboardInterrupt):
-            empty(path)
-    assert not path.exists()
+    path.rename(tmp_path / ".run.old")
     with pytest.raises(KeyError):
         write_half(new_folder(path), "b")
     assert names(path) == ["a"] and names(tmp_path) == ["run"]
+
+
+def test_a_failed_exchange_puts_the_old_folder_back(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    with new_folder(path) as staging:
+        (staging / "a").write_text("one")
+
+    def failing(source, target):
+        if ".part" in str(source):
+            raise OSError("disk")
+        replace(source, target)
+
+    replace = os.replace
+    monkeypatch.setattr("rebel_pref.atomic.os.replace", failing)
+    with pytest.raises(OSError, match="disk"):
+        empty(path)
+    assert names(path) == ["a"] and names(tmp_path) == ["run"]
+
+
+def test_what_is_no_folder_is_not_replaced(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for name in ("file", "link"):
+        with pytest.raises(NotADirectoryError, match="is no folder"):
+            empty(tmp_path / name)
+    assert names(tmp_path) == ["file", "link"]
+
+
+def test_a_numbered_folder_that_a_kill_moved_aside_comes_back(tmp_path):
+    (tmp_path / ".step-0008.old").mkdir()
+    (tmp_path / ".step-0008.old" / "a").write_text("the only copy")
+    with pytest.raises(KeyError):
+        write_half(new_numbered(tmp_path / "step-0008", keep=1), "b")
+    assert names(tmp_path / "step-0008") == ["a"]
 
 
 def test_numbered_folders_keep_the_latest(tmp_path):

@@ -98,7 +98,7 @@ class GeneralPreferenceOracle:
                     "the tokenizer's chat template writes a prompt alone in another way than before an answer: there "
                     "is no token in common for the gate to look at"
                 )
-            ids[len(ids) - bool(self._chat.after) :] = [self.tokenizer.eos_token_id]
+            ids[len(ids) - bool(self._chat.closing) :] = [self.tokenizer.eos_token_id]
             tails.append(ids[len(head) :])
         return TokenLists.of(alone.values()), TokenLists.of(tails)
 

@@ -53,28 +53,39 @@ class Purse:
         self._reserved: list[float] = []
         self._paid = threading.Condition()
 
-    def take(self, most: float, check: Callable[[], None] = lambda: None) -> bool:
-        """Set aside one request that costs at most `most`; False where the budget has no room for it.
+    def wait(self, most: float, check: Callable[[], None]) -> bool:
+        """Return True when there may be room for a request that costs at most `most`, False where there is none.
 
-        Where there would be room if requests under way cost less than was set aside for them, wait for these.
+        Requests under way may cost less than was set aside for them: these are waited for.
 
         Parameters
         ----------
         check : called now and then while waiting; may raise to give up.
         """
-        requests, cost = self.budget.max_requests, self.budget.max_cost
         with self._paid:
-            while True:
-                if requests is not None and self.requests >= requests:
-                    return False
-                if cost is None or self.cost + sum(self._reserved) + most <= cost:
-                    self.requests += 1
-                    self._reserved.append(most)
-                    return True
-                if self.cost + most > cost or not self._reserved:
+            while not self._has_room(most):
+                spent = self.budget.max_requests is not None and self.requests >= self.budget.max_requests
+                dear = self.budget.max_cost is not None and self.cost + most > self.budget.max_cost
+                if spent or dear or not self._reserved:
                     return False
                 self._paid.wait(0.1)
                 check()
+            return True
+
+    def take(self, most: float) -> bool:
+        """Set aside one request that costs at most `most`; False where there is no room for it now."""
+        with self._paid:
+            if not self._has_room(most):
+                return False
+            self.requests += 1
+            self._reserved.append(most)
+            return True
+
+    def _has_room(self, most: float) -> bool:
+        requests, cost = self.budget.max_requests, self.budget.max_cost
+        return (requests is None or self.requests < requests) and (
+            cost is None or self.cost + sum(self._reserved) + most <= cost
+        )
 
     def pay(self, most: float, actual: float) -> None:
         """The request that `most` was set aside for has cost `actual`."""

@@ -29,6 +29,10 @@ TRANSIENT = {408, 409, 425, 429}
 """Worth another try, like every status of 500 and more. Other errors are about this one question."""
 
 
+PATIENCE = 20
+"""Times `attempts`, for a question that a busy server puts off."""
+
+
 class JudgeRefused(RuntimeError):
     """The endpoint takes no question at all, as it is set up: wrong URL, model or key."""
 
@@ -43,7 +47,7 @@ class Delivery:
     requests_per_minute : most requests started a minute, evenly spaced; None for no limit.
     timeout : seconds to wait for a connection, and for the answer to begin or go on.
     attempts : most requests for one question while the server or the network fails. Where "too many requests" (429)
-        comes from a server that has answered others meanwhile, the count begins anew.
+        comes from a server that has answered others meanwhile, the count begins anew, for twenty times as many in all.
     answer_attempts : most answers to one question that hold no verdict.
     first_wait, longest_wait : seconds. Before retry n the wait is uniform on [0, min(longest_wait, first_wait 2^(n-1))]
         and, where the server names a time (``Retry-After``), no shorter than that, for all questions; a server that
@@ -151,18 +155,19 @@ class ChatTransport:
             If the endpoint takes no question as it is set up.
         """
         payload = json.dumps(body).encode("ascii")
-        unreadable, failures, seen = 0, 0, self._answered
+        unreadable, failures, busy, seen = 0, 0, 0, self._answered
 
         def enough(state: tenacity.RetryCallState) -> bool:
-            nonlocal unreadable, failures, seen
+            nonlocal unreadable, failures, busy, seen
             error = state.outcome.exception() if state.outcome else None
             if isinstance(error, UnreadableAnswer):
                 unreadable += 1
                 return unreadable >= self._delivery.answer_attempts
-            # A server that is busy with our other questions will come to this one.
+            # A server that is busy with our other questions will come to this one, or never: it may be too long.
+            busy += isinstance(error, _Busy)
             failures = 0 if isinstance(error, _Busy) and self._answered > seen else failures + 1
             seen = self._answered
-            return failures >= self._delivery.attempts
+            return failures >= self._delivery.attempts or busy >= PATIENCE * self._delivery.attempts
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -211,10 +216,14 @@ class ChatTransport:
         sleep: Callable[[float], None],
     ) -> Reply:
         """One request."""
-        self._pace.wait(sleep)
-        sleep(0.0)
-        if not self._purse.take(most, lambda: sleep(0.0)):
-            raise _OverBudget
+        while True:
+            # Money first: who waited for it waits for the pace anew, and for what the server has asked meanwhile.
+            if not self._purse.wait(most, lambda: sleep(0.0)):
+                raise _OverBudget
+            self._pace.wait(sleep)
+            sleep(0.0)
+            if self._purse.take(most):
+                break
         cost = most  # what came to nothing on the way may have been answered, and billed, at the other end
         try:
             try:

@@ -414,6 +414,17 @@ def test_one_disc_has_the_published_sign(tmp_path):
     check_oracle(load_gpm(tmp_path), gpm_logit(model, tokenizer, heads, lambda *_: [1.0]))
 
 
+def test_white_space_after_an_answer_gives_way_to_the_end():
+    """As the published code overwrites the last token, whatever it is; what ends open gets the end added."""
+    for close, end in (("\n", "<eos>"), ("|\n", "|<eos>"), ("", "<eos>")):
+        tokenizer = pm.character_tokenizer()
+        tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}" + close + "{% endfor %}"
+        config = backbone_config("llama")
+        model = pm.DiscPreferenceModel(pm.DiscPreferenceConfig(backbone_config=config, num_discs=1))
+        heads, tails = GeneralPreferenceOracle(model, tokenizer).token_ids(["why"], [("why", "yes")])
+        assert tokenizer.decode(heads[0] + tails[0]) == f"<user>why{close}<assistant>yes{end}"
+
+
 def test_gpm_in_several_files_and_half_precision(tmp_path):
     """Sharded as large checkpoints are; heads compute in float32 whatever the language model's type."""
     heads = gpm_heads(2)

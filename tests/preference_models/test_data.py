@@ -231,6 +231,11 @@ def test_a_cell_may_be_long(tmp_path):
     (tmp_path / "a.csv").write_text(f"prompt,first,second,winner\np,{long},b,first\n")
     assert pm.load_comparisons(tmp_path / "a.csv").first == (long,)
     assert csv.field_size_limit() == limit
+    (tmp_path / "b.csv").write_text(f'"{long}",prompt,first,second,winner,,\n1,p,a,b,first,,\n')
+    assert pm.load_comparisons(tmp_path / "b.csv").first == ("a",)  # two columns without a name are none
+    (tmp_path / "c.csv").write_text('"prompt"x,first,second,winner\np,a,b,first\n')
+    with pytest.raises(ValueError, match=r"c\.csv:1: ',' expected after"):
+        pm.load_comparisons(tmp_path / "c.csv")
 
 
 def test_half_characters_and_endless_nesting_are_named_with_their_line(tmp_path):
@@ -250,6 +255,9 @@ def test_chats_as_cells_of_a_table(tmp_path):
     said_a, said_b = ([*ASK, *said(text)] for text in "ab")
     row = {"conversation_a": json.dumps(said_a), "conversation_b": json.dumps(said_b), "winner": "model_a"}
     assert columns(pm.load_comparisons([row])) == [("why?", "a", "b", 1.0, 1.0)]
+    asked = [{"content": "why?", "role": "user", "id": 1}]  # In any order, with more in it, without spaces.
+    row = {"prompt": json.dumps(asked, separators=(",", ":")), "responses": [json.dumps(said(t)) for t in "ab"]}
+    assert columns(pm.load_comparisons([{**row, "pairs": [[0, 1, 1]]}])) == [("why?", "a", "b", 1.0, 1.0)]
     row = {"prompt": "why?", "chosen": json.dumps(said("a")), "rejected": json.dumps(said("b"))}
     assert columns(pm.load_comparisons([row])) == [("why?", "a", "b", 1.0, 1.0)]
     with pytest.raises(ValueError, match="row 0: expected whole chats, got 'a' and 'b'"):

@@ -269,6 +269,8 @@ def test_the_simplest_within_one_standard_error():
     chosen, excess, errors = simplest_within(losses, np.ones(4), members, 1.0)
     assert chosen == 1 and excess == pytest.approx([0.2, 0.05, 0.0]) and errors == pytest.approx([0.1, 0.1, 0.0])
     assert simplest_within(losses, np.ones(4), members, 0.0)[0] == 2
+    # One cluster has no spread, which does not make the best of its rows certain.
+    assert simplest_within(losses, np.ones(4), 0 * members, 1.0)[0] == chosen
     assert simplest_within(losses, np.ones(4), members, 2.5)[0] == 0
 
 

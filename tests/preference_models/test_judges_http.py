@@ -173,8 +173,34 @@ def test_a_busy_server_that_answers_others_is_not_given_up():
     delivery = Delivery(first_wait=0.0, longest_wait=1.0, attempts=3)
     with judge_server(honest, busy) as server, ChatJudge(server.url, "m", delivery=delivery) as judge:
         assert np.array_equal(judge.prefer(["plain", "mirror"], [WORDS, WORDS]), np.stack([TRUTH, 1 - TRUTH]))
+        hopeless = lambda body, times: "rate 0.01" if "A]\nmove 0" in body["messages"][0]["content"] else None  # noqa: E731
+        server.fault = hopeless  # Nor is a question asked for ever that alone is put off.
+        before, others = len(server.requests), [Shown(f"{n}", "move 1", "move 2") for n in range(90)]
+        answers = judge.judge_as_shown([Shown("p", "move 0", "move 1"), *others])
+        assert np.isnan(answers[0]) and (answers[1:] == 1.0).all()
+        assert judge.counts.failed == 1 and 3 < len(server.requests) - before - 90 <= 60
         server.fault = lambda body, times: "rate 0.01"  # One that answers nobody is.
-        assert np.isnan(judge.prefer(["p"], [WORDS[:2]])[0, 0, 1]) and judge.counts.failed == 2
+        assert np.isnan(judge.prefer(["p"], [WORDS[:2]])[0, 0, 1]) and judge.counts.failed == 3
+
+
+def test_who_waits_for_money_waits_for_the_server_as_well():
+    """Told to come back later, nobody asks before that, not even who had been waiting for money."""
+    starts = []
+
+    def fault(body, times):
+        starts.append(time.monotonic())
+        if len(starts) == 1:
+            time.sleep(0.2)  # The other is waiting for money by now.
+            return "rate 0.4"
+        return None
+
+    # Room for what one request may cost at a time.
+    budget = Budget(max_cost=0.008, price_in=1.0, price_out=300.0)
+    delivery = Delivery(concurrency=2, first_wait=0.0, longest_wait=1.0)
+    with judge_server(honest, fault) as server, ChatJudge(server.url, "m", delivery=delivery, budget=budget) as judge:
+        judge.judge_as_shown([Shown("p", "move 1", "move 2"), Shown("p", "move 2", "move 1")])
+        assert judge.counts.answered == 2
+    assert len(starts) == 3 and starts[1] - starts[0] >= 0.55
 
 
 def test_threads_that_share_a_judge_wait_for_its_connections():
@@ -306,18 +332,17 @@ def test_purse_holds_under_threads():
     assert purse.take(0.6) and not purse.take(1.1)
     # There is room for .6 if what is under way costs less than was set aside for it.
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(purse.take, 0.6)
-        assert not waiting.done()
+        waiting = pool.submit(purse.wait, 0.6, lambda: None)
+        assert not purse.take(0.6)
         purse.pay(0.6, 0.1)
-        assert waiting.result(timeout=10)
-    assert not purse.take(0.0) and purse.requests == 2 and purse.cost == 0.1
-    purse.pay(0.6, 0.9)
+        assert waiting.result(timeout=10) and purse.take(0.6)
+    assert not purse.take(0.0) and not purse.wait(0.0, lambda: None) and purse.requests == 2 and purse.cost == 0.1
     dear = Purse(Budget(max_cost=1.0, price_in=1.0))
-    assert dear.take(0.6)
+    assert dear.take(0.6) and not dear.wait(1.1, lambda: None)
     with pytest.raises(KeyError):  # whoever waits can be called away
-        dear.take(0.6, {}.popitem)
+        dear.wait(0.6, {}.popitem)
     dear.pay(0.6, 0.5)
-    assert not dear.take(0.6)
+    assert not dear.wait(0.6, lambda: None)
 
 
 def test_second_run_asks_nothing(tmp_path):
