@@ -109,7 +109,7 @@ def choose_discs(
         models.append(model)
         logits = comparison_logits(model, validation, label_noise=config.label_noise)
         if config.loss != "logistic":  # No other fits probabilities.
-            logits = logits / best_temperature_factor(*map(torch.as_tensor, (logits, validation.outcome, votes)))
+            logits = logits / best_temperature_factor(*map(torch.tensor, (logits, validation.outcome, votes)))
         losses.append(row_log_loss(logits, validation.outcome))
     members = clusters(validation, train).members
     chosen, excess, errors = simplest_within(np.stack(losses), votes, members, standard_errors)

@@ -57,8 +57,9 @@ def new_folder(path: Path) -> Iterator[Path]:
 def new_numbered(path: Path, *, keep: int) -> Iterator[Path]:
     """As :func:`new_folder`, for a `path` called NAME-NUMBER; all but the latest `keep` go when it is there."""
     name = path.name.rpartition("-")[0]
-    for left_by_a_kill in path.parent.glob(f".{escape(name)}-*.part*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    for left_by_a_kill in path.parent.glob(f".{escape(name)}-*"):
+        if left_by_a_kill.suffix != ".old":
+            shutil.rmtree(left_by_a_kill, ignore_errors=True)
     with new_folder(path) as staging:
         yield staging
     for before in list(numbered(path.parent, name).values())[:-keep]:

@@ -59,6 +59,9 @@ def test_a_kill_at_the_exchange_loses_nothing(tmp_path):
     with pytest.raises(KeyError):
         write_half(new_folder(path), "b")
     assert names(path) == ["a"] and names(tmp_path) == ["run"]
+    (tmp_path / ".run.old").mkdir()  # Killed after it: nothing is missing.
+    empty(path)
+    assert names(path) == [] and names(tmp_path) == ["run"]
 
 
 def test_a_failed_exchange_puts_the_old_folder_back(tmp_path, monkeypatch):

@@ -185,13 +185,12 @@ def load_pairrm(
             f"the marks of {folder.path / 'config.json'} are the tokens {first}, {second} and {third}, of which the "
             f"tokenizer's {len(tokenizer)} must hold three different ones; take the tokenizer of the same checkpoint"
         )
-    for mark in (first, second, third):
-        name = str(tokenizer.convert_ids_to_tokens(mark))
-        if tokenizer.encode(name, add_special_tokens=False) != [mark]:
-            raise ValueError(
-                f"the mark {name!r} of {folder.path / 'config.json'} is not one token of the tokenizer beside it; take "
-                "the tokenizer of the same checkpoint"
-            )
+    ordinary = [mark for mark in (first, second, third) if mark not in tokenizer.added_tokens_decoder]
+    if ordinary:
+        raise ValueError(
+            f"the mark {tokenizer.convert_ids_to_tokens(ordinary[0])!r} of {folder.path / 'config.json'} is an "
+            "ordinary token, as any text has them; take the tokenizer of the same checkpoint"
+        )
     if tokenizer.cls_token_id is None or tokenizer.sep_token_id is None:
         raise ValueError(f"the tokenizer of {folder.path} has no cls_token or no sep_token; expected {LAYOUT}")
     output = layers[head[2]]

@@ -11,9 +11,13 @@ from calling import caller
 from transformers import AutoConfig, AutoModel
 
 import preference_models as pm
+from preference_models.calibration import Calibration
+from preference_models.evaluation import evaluate_logits
 from preference_models.training import fit_preference_model
 from rebel_pref.cli import fit as command
 from rebel_pref.cli import fit_run, main
+from rebel_pref.cli.console import Display
+from rebel_pref.cli.fit_table import print_report
 from rebel_pref.games.text import rock_paper_scissors_text
 
 WORDS = ["rock", "paper", "scissors", "rook", "pepper", "scissor", "roc", "papa", "sister"]
@@ -82,6 +86,13 @@ def test_new_responses_are_drawn_whole(capsys, votes, tmp_path):
     options = ("--discs", 1, "--steps", 3, "--hidden", 8, "--bootstrap", 5, "--split", "item")
     _, told, _ = call(capsys, votes, "--out", tmp_path / "run", *options)
     assert "bootstrap replicates over 2 responses." in told and "Too little is held out (2 responses)" in told
+
+
+def test_a_temperature_at_its_limit_is_told_of(capsys, tmp_path):
+    report = evaluate_logits([1.0], [0.0], pm.TextComparisons(("p",), ("a",), ("b",), [1.0]))
+    for at_limit in (False, True):
+        print_report(report, "2_discs", Calibration(20.0, 0.7, 0.6, at_limit), tmp_path, Display())
+        assert ("as far as it may go" in capsys.readouterr().out) == at_limit
 
 
 def test_json_and_a_choice(capsys, votes, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import preference_models as pm
 from preference_models.chat import answer_ids, chat_ids, has_chat_template
 from preference_models.judges.orders import Shown
 from preference_models.judges.templates import fill_template
+from preference_models.markers import CUT
 from preference_models.messages import conversation, messages_of, plain_text
 from preference_models.text import response_ids
 
@@ -181,6 +182,37 @@ def test_a_template_that_makes_a_mark_out_of_a_message_is_refused():
         ids_of(tokenizer, "well<|im/no_think_end|>", "yes")
     with pytest.raises(ValueError, match="expected a role of one word, got"):
         conversation([{"role": "user<|im_end|>", "content": "hi"}])
+
+
+def test_marks_of_other_roles_and_strange_texts():
+    """A mark around tools' messages is guarded where there are some; an internal sign in a text is not lost."""
+    tokenizer = trained_tokenizer("bytes")
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ '<tool>' if m.role == 'tool' else '' }}"
+        "<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
+    )
+    tool = tokenizer.convert_tokens_to_ids("<tool>")
+    chat = [{"role": "user", "content": "<tool>"}, {"role": "tool", "content": "a<tool>b"}]
+    assert ids_of(tokenizer, conversation(chat), "c")[0].count(tool) == 1
+    tokenizer = trained_tokenizer("bytes", "deepseek")
+    assert tokenizer.convert_tokens_to_ids("<think>") in ids_of(tokenizer, "why <think>", "c")[0]
+    head = ids_of(tokenizer, f"a{CUT}b", "c")[0]
+    assert "a\N{REPLACEMENT CHARACTER}b" in tokenizer.decode(head)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (CHATML + "{{ messages | length }}", "writes an answer to messages of user, assistant, user in another way"),
+        (
+            CHATML.replace("{{ m.content }}", "{{ m.content }}{{ messages[-1].content | length }}"),
+            "in another way than",
+        ),
+    ],
+)
+def test_templates_in_which_prompt_and_answer_do_not_part(template, message):
+    with pytest.raises(ValueError, match=message):
+        ids_of(character_chats(template), said("a", "b", "c"), "a longer answer")
 
 
 def test_a_template_may_break_in_any_way():

@@ -137,6 +137,19 @@ def test_new_responses_are_drawn_with_all_their_comparisons():
     report = evaluate_logits(np.zeros(5), np.ones(5), held_out, seen=seen, replicates=50)
     assert report.clusters == 2 and "too little is held out (2 responses)" in report.verdict
 
+    many = pm.TextComparisons(tuple(f"p{k}" for k in range(12)), ("a",) * 12, ("b",) * 12, np.ones(12))
+    assert clusters(many, seen).name == "prompt"  # responses of many prompts go with them
+    pair = pm.TextComparisons(("p",), ("x",), ("y",), np.ones(1))
+    assert clusters(pair, seen).name == "pair"  # one pair is one, whatever it is made of
+
+
+def test_what_is_drawn_adds_up():
+    """Cells of one cluster are there as often as it is drawn, of two as often as both are, multiplied."""
+    one = evaluation._resample([np.ones((2, 1))], np.array([[0, 0], [1, 1]]), 2, 50, 0)[0]
+    assert (one == 2).all()
+    two = evaluation._resample([np.eye(3)], np.array([[0, 0], [1, 1], [0, 1]]), 2, 50, 0)[0]
+    assert (two[:, 2] == two[:, 0] * two[:, 1]).all() and len({*map(tuple, two)}) == 3
+
 
 def test_intervals_of_new_responses_hold_what_they_promise():
     """Two models that are equally wrong, by the response: pairs drawn one by one decide too often between them."""
@@ -170,6 +183,11 @@ def test_votes_that_are_flipped_are_measured_as_such():
     share = 0.1 + 0.8 / (1 + np.exp(-np.clip(logits, -700, 700)))
     np.testing.assert_allclose(flipped, np.log(share / (1 - share)), rtol=1e-12)
     assert np.array_equal(evaluation._flipped(-logits, 0.1), -flipped)
+    model = pm.small_hybrid_model(hidden=16, layers=1)
+    asked = pm.draw_comparisons(CYCLE, CYCLE.prompts, [WORDS], votes=9, seed=0)
+    report = pm.evaluate(model, model, asked, label_noise=0.1, replicates=5)
+    own = evaluation._flipped(comparison_logits(model, asked), 0.1)
+    assert report.log_loss.model == evaluate_logits(own, own, asked, replicates=5).log_loss.model
     np.testing.assert_allclose(evaluation._flipped(logits[:4], 0.0), logits[:4], rtol=1e-12)
 
 
@@ -269,6 +287,10 @@ def test_the_simplest_within_one_standard_error():
     chosen, excess, errors = simplest_within(losses, np.ones(4), members, 1.0)
     assert chosen == 1 and excess == pytest.approx([0.2, 0.05, 0.0]) and errors == pytest.approx([0.1, 0.1, 0.0])
     assert simplest_within(losses, np.ones(4), members, 0.0)[0] == 2
+    # A row of two clusters moves with both: spreads (e_0, e_0 + e_1) of deviations e.
+    two = np.array([[0.9, 0.6], [0.5, 0.4]])
+    _, _, errors = simplest_within(two, np.ones(2), np.array([[0, 1], [1, 1]]), 1.0)
+    assert errors[0] == pytest.approx(math.sqrt(2 * (0.1**2 + 0.0**2)) / 2)
     # One cluster has no spread, which does not make the best of its rows certain.
     assert simplest_within(losses, np.ones(4), 0 * members, 1.0)[0] == chosen
     assert simplest_within(losses, np.ones(4), members, 2.5)[0] == 0
@@ -315,3 +337,28 @@ def test_discs_are_chosen_where_they_pay():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("loss", "noise"), [("logistic", 0.0), ("logistic", 0.1), ("regression", 0.0)])
+def test_candidates_are_compared_as_they_will_be_judged(loss, noise):
+    """As votes with their flips, calibrated where the loss fits no probabilities, new responses drawn whole."""
+    words = [*WORDS, "rook", "roc"]
+    pairs = [(x, y) for i, x in enumerate(words) for y in words[:i]]
+    both = pm.TextComparisons(("p",) * len(pairs), *zip(*pairs, strict=True), np.linspace(0, 1, len(pairs)))
+    train, validation = pm.split_held_out(both, 0.4, 0, by="item")
+    oracles = {n: FunctionOracle(lambda prompt, one, other, n=n: 0.5 + 0.09 * n * (one < other)) for n in (0, 1, 2)}
+    config = pm.FitConfig(loss=loss, label_noise=noise, steps=1)
+    found = pm.choose_discs(
+        oracles.get, train, validation, config, num_discs=(0, 1, 2), fit=lambda model, count, settings: count
+    )
+    logits = [comparison_logits(oracle, validation, label_noise=noise) for oracle in oracles.values()]
+    if loss == "regression":
+        rows = [torch.tensor(values) for values in (validation.outcome, validation.weight)]
+        logits = [one / best_temperature_factor(torch.as_tensor(one), *rows) for one in logits]
+    losses = np.stack([evaluation.row_log_loss(one, validation.outcome) for one in logits])
+    members = clusters(validation, train)
+    assert members.name == "response"
+    _, _, errors = simplest_within(losses, validation.weight, members.members, 1.0)
+    assert [one.log_loss for one in found.candidates] == pytest.approx(losses.mean(1))
+    assert [one.standard_error for one in found.candidates] == pytest.approx(errors)
+    assert [one.report for one in found.candidates] == [0, 1, 2]

@@ -203,10 +203,20 @@ def test_who_waits_for_money_waits_for_the_server_as_well():
     assert len(starts) == 3 and starts[1] - starts[0] >= 0.55
 
 
+def test_waits_double():
+    """Uniform on a range that doubles with each failure, up to the longest."""
+    delivery = Delivery(attempts=5, first_wait=0.001, longest_wait=0.004)
+    down, ranges = (lambda body, times: "status 500"), []
+    with judge_server(honest, down) as server, ChatJudge(server.url, "m", delivery=delivery) as judge:
+        judge._transport._random.uniform = lambda low, high: ranges.append((low, high)) or 0.0
+        judge.judge_as_shown([Shown("p", "move 0", "move 1")])
+    assert ranges[:4] == [(0.0, 0.001), (0.0, 0.002), (0.0, 0.004), (0.0, 0.004)]
+
+
 def test_threads_that_share_a_judge_wait_for_its_connections():
     """Longer than the timeout, which is about the server."""
-    delivery = Delivery(concurrency=1, timeout=0.4, attempts=1)
-    with judge_server(honest, lambda body, times: "slow 0.05") as server:
+    delivery = Delivery(concurrency=1, timeout=0.35, attempts=1)
+    with judge_server(honest, lambda body, times: "slow 0.1") as server:
         with ChatJudge(server.url, "m", delivery=delivery) as judge, ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(lambda row: judge.prefer([f"p{row}"], [WORDS[:3]])[0], range(6)))
             assert judge.counts.answered == judge.counts.requests == 36
@@ -325,6 +335,9 @@ def test_budget_of_money_is_never_exceeded(tmp_path):
         server.reply = lambda body: completion("A", usage=False)
         with ChatJudge(server.url, "m", budget=Budget(max_cost=1.0, price_out=1e6 / 16)) as dear:
             assert np.isnan(dear.prefer(["p"], [["a", "b"]])[0, 0, 1]) and dear.counts.cost == 1.0
+        # Of each of several answers.
+        with ChatJudge(server.url, "m", budget=Budget(max_cost=9.0, price_out=1e6 / 16), extra={"n": 3}) as many:
+            assert many.judge_as_shown([Shown("p", "a", "b")]).tolist() == [1.0] and many.counts.cost == 3.0
 
 
 def test_purse_holds_under_threads():
@@ -581,6 +594,7 @@ def test_bad_limits_and_files_are_named(tmp_path):
     money = Budget(max_cost=1.0, price_out=1.0)
     with pytest.raises(ValueError, match="max_cost needs max_tokens or max_completion_tokens"):
         ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": None})
+    ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": None, "max_completion_tokens": 9}).close()
 
 
 def test_a_reader_without_a_repr_cannot_be_cached(tmp_path):

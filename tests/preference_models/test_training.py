@@ -329,6 +329,12 @@ def test_checkpoints_of_another_fit_are_refused(tmp_path):
         )
     with pytest.raises(ValueError, match="a fit with other data"):
         pm.fit_preference_model(small("hybrid"), votes(21), config=config, checkpoints=tmp_path)
+    state = tmp_path / "step-00000002" / "state.json"
+    known = state.read_text()
+    state.write_text(known.replace('"config": {', '"config": {"rounds": 3, '))
+    with pytest.raises(ValueError, match="other config: rounds = 3, now None"):
+        pm.fit_preference_model(small("hybrid"), votes(20), config=config, checkpoints=tmp_path)
+    state.write_text(known)
     with pytest.raises(ValueError, match="another model"):
         pm.fit_preference_model(small("bradley-terry"), votes(20), config=config, checkpoints=tmp_path)
     (tmp_path / "step-00000002" / "weights.safetensors").write_bytes(b"cut")
