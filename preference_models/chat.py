@@ -25,6 +25,15 @@ _REPLACED = " | ".join(["format", *(f"replace('{code}', '{text}')" for code, tex
 FIXED_DAY = "{% macro strftime_now(format) %}{{ " + _REPLACED + " }}{% endmacro %}"
 """Before a template that writes the date."""
 
+_ROLES = (
+    ("user",),
+    ("user", "assistant"),
+    ("system", "user", "assistant", "user"),
+    ("user", "assistant", "tool"),
+    ("user", "assistant", "tool", "assistant"),
+)
+"""Chats whose marks are guarded."""
+
 QUESTION, ANSWER = "QUESTIONGOESHERE", "ANSWERGOESHERE"
 
 
@@ -82,13 +91,11 @@ class ChatTemplate:
         source = tokenizer.get_chat_template()
         # Tokens must not depend on the day.
         self._source = FIXED_DAY + source if "strftime_now" in source else source
-        self._ordinary = ordinary_marks(tokenizer, source)
-        self._markers = Markers(tokenizer)
-        self._own: set[str] = set()
+        # Fixed here: the tokens of a text must not depend on what was read before it.
+        written = "".join(map(self._around, _ROLES))
+        own = [token for token in ordinary_marks(tokenizer, source) if token in written]
+        self._markers = Markers(tokenizer, own)
         self._counts: dict[tuple[tuple[str, ...], bool, bool], int] = {}
-        for roles in (("user",), ("user", "assistant"), ("system", "user", "assistant", "user")):
-            with suppress(ValueError):  # A template may refuse a role.
-                self.check(roles)
 
     def write(self, messages: Sequence[dict[str, str]], *, opened: bool = False, thought: bool = True) -> str:
         """The chat, and, if `opened`, what the template writes where an answer is to begin.
@@ -110,7 +117,7 @@ class ChatTemplate:
         if self._markers.count(text) > allowed:
             raise ValueError(
                 f"the tokenizer's chat template makes a mark of its own out of a message of {', '.join(roles)}: "
-                f"{messages[-1]['content'][:60]!r}"
+                f"{max((message['content'] for message in messages), key=len)[:60]!r}"
             )
         return text if thought or not text.rstrip().endswith("<think>") else f"{text.rstrip()}\n</think>\n\n"
 
@@ -133,9 +140,6 @@ class ChatTemplate:
                     f"the tokenizer's chat template does not write messages of {', '.join(roles)} once each, in their "
                     "order"
                 )
-        if new := {token for token in self._ordinary if token in text} - self._own:
-            self._own |= new
-            self._markers = Markers(self.tokenizer, self._own)
         self._counts[asked] = self._markers.count(text)
         return self._counts[asked]
 
@@ -199,6 +203,13 @@ class ChatTemplate:
         # A space is part of the word behind it in most vocabularies.
         begin = len(whole[:begin].rstrip(" "))
         return whole[:begin], whole[begin:]
+
+    def _around(self, roles: tuple[str, ...]) -> str:
+        """What the template writes around such messages, and before an answer; nothing where it refuses a role."""
+        messages = [{"role": role, "content": ANSWER} for role in roles]
+        with suppress(ValueError):
+            return self._render(messages, opened=roles[-1] != "assistant", thought=True)
+        return ""
 
     def _render(self, messages: list[dict[str, str]], opened: bool, thought: bool) -> str:
         options = {} if thought else {"enable_thinking": False}

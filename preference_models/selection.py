@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from preference_models.calibration import best_temperature_factor
 from preference_models.comparisons import TextComparisons
-from preference_models.evaluation import clusters, comparison_logits, row_log_loss
+from preference_models.evaluation import FEWEST_CLUSTERS, clusters, comparison_logits, row_log_loss
 from preference_models.training import FitConfig, FitReport, fit_preference_model
 from rebel_pref.preferences import FloatArray
 
@@ -111,8 +111,10 @@ def choose_discs(
         if config.loss != "logistic":  # No other fits probabilities.
             logits = logits / best_temperature_factor(*map(torch.tensor, (logits, validation.outcome, votes)))
         losses.append(row_log_loss(logits, validation.outcome))
-    members = clusters(validation, train).members
-    chosen, excess, errors = simplest_within(np.stack(losses), votes, members, standard_errors)
+    drawing = clusters(validation, train)
+    if drawing.count < FEWEST_CLUSTERS:  # Too few new responses say nothing of their spread.
+        drawing = clusters(validation)
+    chosen, excess, errors = simplest_within(np.stack(losses), votes, drawing.members, standard_errors)
     means = np.average(losses, axis=1, weights=votes)
     candidates = [
         Candidate(*setting, float(mean), float(over), float(error), report)

@@ -124,11 +124,11 @@ class ChatJudge:
         self._answer, self._system = answer, system
         sampling = {"temperature": temperature, "seed": seed, **answer.request(), **extra}
         self._sampling = {name: value for name, value in sampling.items() if value is not None}
-        limit = self._sampling.get("max_tokens") or self._sampling.get("max_completion_tokens")
-        if budget.max_cost is not None and budget.price_out > 0.0 and not limit:
+        limit = self._sampling.get("max_tokens") or self._sampling.get("max_completion_tokens") or 0
+        if budget.max_cost is not None and budget.price_out > 0.0 and limit <= 0:
             raise ValueError(
-                "max_cost needs max_tokens or max_completion_tokens in the request (extra), which bound what an answer "
-                "can cost; the request has neither"
+                "max_cost needs a positive max_tokens or max_completion_tokens in the request (extra), a bound on what "
+                f"an answer can cost; the request has {limit or 'neither'}"
             )
         self._delivery = delivery
         self._purse = Purse(budget)

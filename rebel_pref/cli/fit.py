@@ -252,7 +252,8 @@ def _prepare_folder(out: Path, arguments: Namespace, data: TextComparisons) -> N
             )
         return
     if out.exists() and any(out.iterdir()):
-        if found is None:
+        others = not any((out / name).exists() for name in _WRITTEN)  # Beside which an overwrite writes.
+        if found is None and not (arguments.overwrite and others):
             raise ValueError(f"--out: {out} is not empty and holds no fit; give another folder")
         if not arguments.overwrite:
             raise ValueError(f"--out: {out} holds a fit: --resume true goes on with it, --overwrite true deletes it")
@@ -269,7 +270,7 @@ def _delete_run(out: Path) -> None:
     """What a fit writes; whatever else is in the folder is not ours."""
     for name in _WRITTEN:
         place = out / name
-        if place.is_dir():
+        if place.is_dir() and not place.is_symlink():
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)

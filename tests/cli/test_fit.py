@@ -239,6 +239,16 @@ def test_a_crash_before_the_first_step_leaves_nothing(capsys, votes, tmp_path, m
     with pytest.raises(ZeroDivisionError):
         main(["fit", str(votes), "--out", str(out)])
     assert [entry.name for entry in out.iterdir()] == ["note.txt"]
+    monkeypatch.undo()
+    options = ("--discs", 1, "--steps", 2, "--hidden", 8, "--bootstrap", 5)
+    code, _, err = call(capsys, votes, "--out", out, *options)
+    assert code == 2 and "holds no fit" in err
+    code, _, err = call(capsys, votes, "--out", out, "--overwrite", "true", *options)
+    assert code in (0, 1) and note.read_text() == "mine"
+    (out / "model").rename(tmp_path / "moved")
+    (out / "model").symlink_to(tmp_path / "moved")
+    code, _, err = call(capsys, votes, "--out", out, "--overwrite", "true", *options)
+    assert code in (0, 1) and not (out / "model").is_symlink() and (tmp_path / "moved" / "config.json").exists()
 
 
 def test_what_a_backbone_cannot_do_is_said_and_leaves_nothing(capsys, votes, tmp_path):

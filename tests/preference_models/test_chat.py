@@ -193,7 +193,10 @@ def test_marks_of_other_roles_and_strange_texts():
     )
     tool = tokenizer.convert_tokens_to_ids("<tool>")
     chat = [{"role": "user", "content": "<tool>"}, {"role": "tool", "content": "a<tool>b"}]
-    assert ids_of(tokenizer, conversation(chat), "c")[0].count(tool) == 1
+    head, tail = ids_of(tokenizer, conversation(chat), "c<tool>")
+    assert (head.count(tool), tail.count(tool)) == (1, 0)
+    alone, _ = ids_of(tokenizer, "<tool>", "c")
+    assert list(chat_ids(tokenizer, ["<tool>", conversation(chat), "<tool>"])) == [alone, head, alone]
     tokenizer = trained_tokenizer("bytes", "deepseek")
     assert tokenizer.convert_tokens_to_ids("<think>") in ids_of(tokenizer, "why <think>", "c")[0]
     head = ids_of(tokenizer, f"a{CUT}b", "c")[0]

@@ -139,6 +139,10 @@ def test_new_responses_are_drawn_with_all_their_comparisons():
 
     many = pm.TextComparisons(tuple(f"p{k}" for k in range(12)), ("a",) * 12, ("b",) * 12, np.ones(12))
     assert clusters(many, seen).name == "prompt"  # responses of many prompts go with them
+    prompts, people = tuple(f"p{k // 3}" for k in range(30)), tuple(map(str, range(30)))
+    three = pm.TextComparisons(prompts, ("new",) * 30, tuple("abc" * 10), np.ones(30), group=people)
+    known = replace(three, first=three.second, second=tuple("bca" * 10))
+    assert clusters(three, known).name == "group"
     pair = pm.TextComparisons(("p",), ("x",), ("y",), np.ones(1))
     assert clusters(pair, seen).name == "pair"  # one pair is one, whatever it is made of
 
@@ -342,7 +346,7 @@ def test_bad_input_is_named(call, message):
 @pytest.mark.parametrize(("loss", "noise"), [("logistic", 0.0), ("logistic", 0.1), ("regression", 0.0)])
 def test_candidates_are_compared_as_they_will_be_judged(loss, noise):
     """As votes with their flips, calibrated where the loss fits no probabilities, new responses drawn whole."""
-    words = [*WORDS, "rook", "roc"]
+    words = [*WORDS, *(f"word {n}" for n in range(9))]
     pairs = [(x, y) for i, x in enumerate(words) for y in words[:i]]
     both = pm.TextComparisons(("p",) * len(pairs), *zip(*pairs, strict=True), np.linspace(0, 1, len(pairs)))
     train, validation = pm.split_held_out(both, 0.4, 0, by="item")
@@ -357,7 +361,7 @@ def test_candidates_are_compared_as_they_will_be_judged(loss, noise):
         logits = [one / best_temperature_factor(torch.as_tensor(one), *rows) for one in logits]
     losses = np.stack([evaluation.row_log_loss(one, validation.outcome) for one in logits])
     members = clusters(validation, train)
-    assert members.name == "response"
+    assert (members.name, members.count) == ("response", 5)
     _, _, errors = simplest_within(losses, validation.weight, members.members, 1.0)
     assert [one.log_loss for one in found.candidates] == pytest.approx(losses.mean(1))
     assert [one.standard_error for one in found.candidates] == pytest.approx(errors)

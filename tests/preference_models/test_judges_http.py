@@ -592,8 +592,10 @@ def test_bad_limits_and_files_are_named(tmp_path):
         with pytest.raises(ValueError, match="got a string in the place of a list"):
             judge.prefer(["p"], ["ab"])
     money = Budget(max_cost=1.0, price_out=1.0)
-    with pytest.raises(ValueError, match="max_cost needs max_tokens or max_completion_tokens"):
+    with pytest.raises(ValueError, match=r"max_cost needs a positive max_tokens .* neither"):
         ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": None})
+    with pytest.raises(ValueError, match="the request has -1"):
+        ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": -1})
     ChatJudge("http://localhost", "m", budget=money, extra={"max_tokens": None, "max_completion_tokens": 9}).close()
 
 
