@@ -120,6 +120,28 @@ class PairwiseModel(PreTrainedModel):
         """Make the layers on top of a backbone of this width; called once, by the constructor."""
         raise NotImplementedError
 
+    def preference_logits(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> Tensor:
+        """Logits [B, K, K or M], in evaluation mode; skew-symmetric to the last bit without `opponents`."""
+        raise NotImplementedError
+
+    def prefer(
+        self,
+        prompts: Sequence[str],
+        responses: Sequence[Sequence[str]],
+        opponents: Sequence[Sequence[str]] | None = None,
+    ) -> FloatArray:
+        """Win probabilities, float64 [B, K, K or M]; ``P + P.T == 1`` to the last bit without `opponents`.
+
+        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
+        """
+        logits = self.preference_logits(prompts, responses, opponents)
+        return serving.preferences_from_logits(logits, symmetric=opponents is None)
+
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         for name, layer in self.named_children():
@@ -252,7 +274,7 @@ class EmbeddingModel(PairwiseModel):
         responses: Sequence[Sequence[str]],
         opponents: Sequence[Sequence[str]] | None = None,
     ) -> Tensor:
-        """Logits [B, K, K or M]; skew-symmetric to the last bit without `opponents`."""
+        """See :class:`PairwiseModel`; a response is read once."""
         theirs = None if opponents is None else self.embed(prompts, opponents)
         return heads.preference_logits(self.embed(prompts, responses), theirs)
 
@@ -267,19 +289,6 @@ class EmbeddingModel(PairwiseModel):
     def prefer_embedded(self, ours: Embeddings, theirs: Embeddings | None = None) -> FloatArray:
         """Win probabilities, float64 [B, K, K or M], of embeddings."""
         return serving.prefer_embedded(ours, theirs)
-
-    def prefer(
-        self,
-        prompts: Sequence[str],
-        responses: Sequence[Sequence[str]],
-        opponents: Sequence[Sequence[str]] | None = None,
-    ) -> FloatArray:
-        """Win probabilities, float64 [B, K, K or M]; ``P + P.T == 1`` to the last bit without `opponents`.
-
-        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
-        """
-        theirs = None if opponents is None else self.embed(prompts, opponents)
-        return self.prefer_embedded(self.embed(prompts, responses), theirs)
 
     def compare(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> Tensor:
         """Logits [P] that `first` beats `second`, row by row, with gradients; a text that returns is read once."""

@@ -76,25 +76,12 @@ class CrossEncoderPreferenceModel(PairwiseModel):
         responses: Sequence[Sequence[str]],
         opponents: Sequence[Sequence[str]] | None = None,
     ) -> Tensor:
-        """Logits s, float32 [B, K, K or M]; skew-symmetric to the last bit without `opponents`."""
+        """See :class:`PairwiseModel`; K (K - 1) readings, or 2 K M."""
         check_texts(prompts, responses, opponents)
         if opponents is None:
             logits: Tensor = symmetrize_logits(self._raw(prompts, responses, responses))
             return logits
         return 0.5 * self._raw(prompts, responses, opponents) - 0.5 * self._raw(prompts, opponents, responses).mT
-
-    def prefer(
-        self,
-        prompts: Sequence[str],
-        responses: Sequence[Sequence[str]],
-        opponents: Sequence[Sequence[str]] | None = None,
-    ) -> FloatArray:
-        """Win probabilities, float64 [B, K, K or M]; ``P + P.T == 1`` to the last bit without `opponents`.
-
-        See :meth:`rebel_pref.preferences.PreferenceOracle.prefer`.
-        """
-        logits = self.preference_logits(prompts, responses, opponents)
-        return serving.preferences_from_logits(logits, symmetric=opponents is None)
 
     def judge_as_shown(self, shown: Sequence[tuple[str, str, str]]) -> FloatArray:
         """Raw logits f, float64 [N], of (prompt, first, second) in that order; equal texts are read as well.

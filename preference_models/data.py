@@ -33,6 +33,7 @@ import numpy as np
 from preference_models.comparisons import TextComparisons
 from preference_models.messages import chat_of, common_prompt, conversation, messages_of, response_text, turns
 from preference_models.row_files import read_rows, shown
+from rebel_pref.preferences import half_character
 
 __all__ = ["load_comparisons"]
 
@@ -217,11 +218,8 @@ class _Rows:
         if not 0.0 < weight < math.inf:
             raise ValueError(f"expected a positive weight, got {weight:g}")
         for name, text in (("prompt", prompt), ("first response", first), ("second response", second)):
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                at = shown(text[error.start])
-                raise ValueError(f"{name}: expected text, got half a character ({at}) at {error.start}") from error
+            if (at := half_character(text)) is not None:
+                raise ValueError(f"{name}: expected text, got half a character ({shown(text[at])}) at {at}")
         if first == second:
             self.equal += 1
             return

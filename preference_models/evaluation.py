@@ -294,10 +294,6 @@ def clusters(comparisons: TextComparisons, seen: TextComparisons | None = None) 
     rows = list(zip(comparisons.prompts, comparisons.first, comparisons.second, strict=True))
     pairs = [(prompt, frozenset(pair)) for prompt, *pair in rows]
     many = len(set(comparisons.prompts)) >= FEWEST_PROMPTS
-    known: set[tuple[str, str]] = set()
-    if seen is not None:
-        known.update(zip(seen.prompts, seen.first, strict=True), zip(seen.prompts, seen.second, strict=True))
-    new = [[(x, y) for y in both if (x, y) not in known] for x, *both in rows]
     keys: Sequence[Sequence[Any]]
     if comparisons.group is not None and len(set(comparisons.group)) <= len(set(pairs)):
         name, keys = "group", [(group,) for group in comparisons.group]
@@ -305,8 +301,11 @@ def clusters(comparisons: TextComparisons, seen: TextComparisons | None = None) 
         name, keys = "prompt", [(prompt,) for prompt in comparisons.prompts]
     else:
         name, keys = "pair", [(pair,) for pair in pairs]
-    if seen is not None and all(new) and not many and len({one for both in new for one in both}) < len({*keys}):
-        name, keys = "response", new
+    if seen is not None and not many:
+        known = {*zip(seen.prompts, seen.first, strict=True), *zip(seen.prompts, seen.second, strict=True)}
+        new = [[(x, y) for y in both if (x, y) not in known] for x, *both in rows]
+        if all(new) and len({one for both in new for one in both}) < len({*keys}):
+            name, keys = "response", new
     index = {key: i for i, key in enumerate(dict.fromkeys(one for both in keys for one in both))}
     members = np.array([(index[both[0]], index[both[-1]]) for both in keys])
     return Clusters(name, len(index), members)

@@ -8,6 +8,8 @@ from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
+from rebel_pref.preferences import half_character
+
 __all__ = ["WORD", "Markers", "beginning", "encode", "opening", "ordinary_marks"]
 
 CUT = "\ufdd0"
@@ -162,7 +164,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], plain: bool) -> l
         )["input_ids"]
     except TypeError as error:
         for text in texts:
-            if any("\ud800" <= character <= "\udfff" for character in text):
+            if half_character(text) is not None:
                 raise ValueError(f"expected text, got half a character in {text[-60:]!r}") from error
         raise
     return ids

@@ -21,6 +21,7 @@ __all__ = [
     "checked_answer",
     "complementary",
     "exactly_skew",
+    "half_character",
     "payoffs_from_preferences",
     "preferences_from_payoffs",
     "probabilities",
@@ -113,6 +114,15 @@ def check_texts(
     return responses if opponents is None else opponents
 
 
+def half_character(text: str) -> int | None:
+    """Where half of a pair of surrogates stands, which JSON may hold and no file or tokenizer; None where none does."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
+
+
 def checked_answer(answer: ArrayLike, shape: tuple[int, ...], who: str = "the oracle") -> FloatArray:
     """A fresh array of what `who` answered: probabilities of this shape, NaN where there is no judgement.
 
@@ -130,12 +140,12 @@ def checked_answer(answer: ArrayLike, shape: tuple[int, ...], who: str = "the or
     return result
 
 
-def skew_payoffs(preferences: FloatArray, names: Sequence[str]) -> FloatArray:
+def skew_payoffs(preferences: FloatArray, names: Sequence[str], who: str = "the oracle") -> FloatArray:
     """``(A - A^T) / 2`` of an oracle's answer [K, K], a judge that may round: NaN stays, the diagonal is 0.
 
     Parameters
     ----------
-    names : of the K responses, for the error.
+    names, who : of the K responses, and who answered, for the error.
 
     Raises
     ------
@@ -148,7 +158,7 @@ def skew_payoffs(preferences: FloatArray, names: Sequence[str]) -> FloatArray:
     if np.nanmax(excess, initial=0.0) > 2.0 * ROUNDING:
         i, j = _worst(np.nan_to_num(excess))
         raise ValueError(
-            f"the oracle contradicts itself: P({names[i]!r} wins) + P({names[j]!r} wins) = "
+            f"{who} contradicts itself: P({names[i]!r} wins) + P({names[j]!r} wins) = "
             f"{preferences[i, j] + preferences[j, i]:.4g}, expected 1 (tolerance {ROUNDING}); ask it in both orders "
             "and average (rebel_pref.preferences.symmetrize_preferences)"
         )

@@ -34,17 +34,12 @@ def judge_new(oracle: PreferenceOracle, prompt: str, pool: PromptPool, new: Sequ
         return 0, 0
     texts = [pool.texts[i] for i in rows]
     others = np.setdiff1d(np.arange(len(pool)), rows)
-    size = len(rows)
-    try:
-        answer = checked_answer(oracle.prefer([prompt], [texts]), (1, size, size))
-        _enter(pool.payoffs, rows, rows, skew_payoffs(answer[0], texts))
-        if len(others):
-            rivals = [pool.texts[i] for i in others]
-            against = checked_answer(oracle.prefer([prompt], [texts], [rivals]), (1, size, len(rivals)))
-    except ValueError as error:
-        raise ValueError(f"prompt {prompt[:60]!r}: {error}") from error
-    pool.payoffs[rows, rows] = 0.0
+    size, who = len(rows), f"prompt {prompt[:60]!r}: the oracle"
+    answer = checked_answer(oracle.prefer([prompt], [texts]), (1, size, size), who)
+    _enter(pool.payoffs, rows, rows, skew_payoffs(answer[0], texts, who))
     if len(others):
+        rivals = [pool.texts[i] for i in others]
+        against = checked_answer(oracle.prefer([prompt], [texts], [rivals]), (1, size, len(rivals)), who)
         payoffs = payoffs_from_preferences(against[0])
         _enter(pool.payoffs, rows, others.tolist(), payoffs)
         _enter(pool.payoffs, others.tolist(), rows, -payoffs.T)

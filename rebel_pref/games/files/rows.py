@@ -16,7 +16,7 @@ from rebel_pref.games.files.columns import PAIRS, TALLIES, Columns
 from rebel_pref.games.files.pandalm import expanded, is_pandalm
 from rebel_pref.games.files.text import numbered_lines
 from rebel_pref.games.frames import Frame
-from rebel_pref.preferences import FloatArray
+from rebel_pref.preferences import FloatArray, half_character
 
 __all__ = ["Rows", "frame_rows", "has_comparisons", "json_rows", "tally"]
 
@@ -104,11 +104,9 @@ def tally(rows: Rows, cluster: str | None) -> Comparisons:
     interleaved = [name for both in zip(first, second, strict=True) for name in both]
     labels, codes = _encode(interleaved)
     for label in labels:
-        try:
-            label.encode()
-        except UnicodeEncodeError as error:
+        if half_character(label) is not None:
             place = interleaved.index(label) // 2
-            raise rows.fault(place, f"expected text, got half a character in the name {label!r}") from error
+            raise rows.fault(place, f"expected text, got half a character in the name {label!r}")
     wins, losses, ties = outcomes
     return Comparisons(labels, codes[::2], codes[1::2], wins, losses, ties, clusters)
 
